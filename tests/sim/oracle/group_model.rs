@@ -12,6 +12,10 @@ use super::controller_game::ControllerModel;
 
 /// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
 const BOOTS: Duration = Duration::from_millis(1_250);
+/// How long after an order what was begun before may still show.
+const LAG: Duration = Duration::from_secs(45);
+/// The edition whose guests never become ready.
+pub(super) const BROKEN: u32 = 9;
 /// The items of the waves. The first one is removed after the second wave.
 pub(super) const WAVES: [&[&str]; 3] = [&["a", "b"], &["c"], &["d", "e"]];
 pub(super) const REMOVED: &str = "a";
@@ -40,7 +44,14 @@ pub(super) struct SeenMember {
     started: Option<u64>,
 }
 
+/// A member of an item, made from the template of an edition.
+type MemberTemplate = (&'static str, u32, u32);
+
 impl SeenMember {
+    fn template(&self) -> MemberTemplate {
+        (self.item, self.number, self.edition)
+    }
+
     /// The member whose domain has this title.
     pub(super) fn titled(title: &str, edition: u32, started: Option<u64>) -> Option<Self> {
         let (item, number) = title.strip_prefix("default/grp-")?.split_once('-')?;
@@ -62,6 +73,12 @@ pub(super) struct GroupModel {
     members: BTreeMap<Uuid, SeenMember>,
     since: BTreeMap<(Uuid, u64), Instant>,
     serving: BTreeSet<Uuid>,
+    /// What was there since everything was as asked. A drain may make it again on another host.
+    were_there: BTreeSet<MemberTemplate>,
+    /// Whether members move to other hosts.
+    is_draining: bool,
+    /// Since when members are cordoned, by item and number.
+    cordoned: BTreeMap<(&'static str, u32), Instant>,
     /// Whether the item that is removed was there, and is gone.
     was_there: bool,
     is_removed: bool,
@@ -79,9 +96,25 @@ impl GroupModel {
         self.demands.push(demand);
     }
 
+    /// A user drains a host, or lets it take members again.
+    pub(super) fn drain(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
+    }
+
+    /// A user cordons a member, or ends that.
+    pub(super) fn cordon(&mut self, item: &'static str, number: u32, is_cordoned: bool) {
+        if is_cordoned {
+            self.cordoned.insert((item, number), Instant::now());
+        } else {
+            self.cordoned.remove(&(item, number));
+        }
+    }
+
     /// Everything is as asked: earlier demands do not show any more.
     pub(super) fn settled(&mut self) {
         self.demands = vec![self.demand()];
+        let members = self.members.values();
+        self.were_there = members.map(SeenMember::template).collect();
         let there = self.members.values().any(|member| member.item == REMOVED);
         self.was_there |= self.demand().items[REMOVED].replicas > 0;
         self.is_removed |= !there;
@@ -94,7 +127,9 @@ impl GroupModel {
             let earlier = before.get(&uid);
             if earlier.is_none_or(|earlier| earlier.edition != member.edition) {
                 self.check_change(&member, &before);
+                self.check_cordoned(now, &member);
             }
+            self.were_there.insert(member.template());
         }
         for (uid, member) in &self.members {
             let Some(started) = member.started else {
@@ -104,7 +139,8 @@ impl GroupModel {
         }
         let serves = |uid: &Uuid, member: &SeenMember| {
             let since = member.started.and_then(|at| self.since.get(&(*uid, at)));
-            since.is_some_and(|since| now.duration_since(*since) >= BOOTS)
+            let boots = since.is_some_and(|since| now.duration_since(*since) >= BOOTS);
+            boots && member.edition != BROKEN
         };
         let serving = self
             .members
@@ -118,10 +154,9 @@ impl GroupModel {
         let permits = |demand: &&GroupDemand| {
             let item = demand.items[member.item];
             let asked = item.edition == member.edition && member.number < item.replicas;
-            asked
-                && self
-                    .waves_before(member.item)
-                    .all(|earlier| self.is_as_asked(demand, earlier, before))
+            let moves = self.is_draining && self.were_there.contains(&member.template());
+            let mut earlier = self.waves_before(member.item);
+            asked && (moves || earlier.all(|earlier| self.is_as_asked(demand, earlier, before)))
         };
         if member.item == REMOVED && self.is_removed {
             self.wrong
@@ -129,6 +164,15 @@ impl GroupModel {
         } else if !self.demands.iter().any(|demand| permits(&demand)) {
             let demands = &self.demands;
             let message = format!("{member:?} comes too early: {demands:?}, {before:?}");
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    /// A cordoned member is neither made again nor changed.
+    fn check_cordoned(&mut self, now: Instant, member: &SeenMember) {
+        let since = self.cordoned.get(&(member.item, member.number));
+        if since.is_some_and(|since| now.duration_since(*since) > LAG) {
+            let message = format!("{member:?} is cordoned, and was made or changed");
             self.wrong.get_or_insert(message);
         }
     }

@@ -21,7 +21,7 @@ use vsiflow_workflows::{
 
 use super::{
     controller_game::{self, ControllerGame, SETTLES},
-    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    group_model::{BROKEN, GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     next_process, start,
 };
 use crate::{
@@ -58,11 +58,16 @@ fn resolved_item(demand: &GroupDemand, name: &str) -> ResolvedItem {
         replicas: Some(asked.replicas),
         member: member(asked.edition),
         disk: false,
-        evictable: false,
+        evictable: true,
     };
     let mut pool = pool.resolved().pools.pop().unwrap();
     (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
-    pool.template.contract = Secret::new("#cloud-config\n# good\n");
+    let word = if asked.edition == BROKEN {
+        "lab-hang"
+    } else {
+        "good"
+    };
+    pool.template.contract = Secret::new(format!("#cloud-config\n# {word}\n"));
     ResolvedItem {
         name: name.to_owned(),
         single: false,
@@ -177,6 +182,66 @@ impl GroupGame {
         Ok(())
     }
 
+    /// A template whose guests never become ready is applied, and taken back later.
+    async fn break_template(
+        &mut self,
+        mut demand: GroupDemand,
+        item: &'static str,
+    ) -> Result<(), String> {
+        let working = demand.clone();
+        demand.items.get_mut(item).unwrap().edition = BROKEN;
+        self.ask(demand).await?;
+        let minutes = self.random.random_range(0..40);
+        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+        self.ask(working).await
+    }
+
+    /// Members move away from a host, which takes members again when all have left it, or while they do.
+    async fn drain(&mut self) -> Result<(), String> {
+        let host = *HOSTS.choose(&mut self.random).unwrap();
+        self.model.lock().unwrap().drain(true);
+        let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
+        drained.map_err(|error| error.to_string())?;
+        let wait = self.random.random_range(0..40_000);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        if self.random.random_bool(0.5) {
+            Box::pin(self.settle()).await?;
+        }
+        let uncordoned = self.fleet.hosts().uncordon(host, true, user()).await;
+        uncordoned.map_err(|error| error.to_string())?;
+        // What left the host is made again.
+        Box::pin(self.settle()).await?;
+        self.model.lock().unwrap().drain(false);
+        Ok(())
+    }
+
+    /// A member is cordoned for a while, in which its template is changed.
+    async fn cordon_member(&mut self, item: &'static str) -> Result<(), String> {
+        Box::pin(self.settle()).await?;
+        let mut demand = self.model.lock().unwrap().demand();
+        let asked = demand.items.get_mut(item).unwrap();
+        if item == REMOVED || asked.replicas == 0 {
+            return Ok(());
+        }
+        let number = self.random.random_range(0..asked.replicas);
+        self.cordon(item, number, true).await?;
+        self.model.lock().unwrap().cordon(item, number, true);
+        // What began before is over.
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        asked.edition = asked.edition % 4 + 1;
+        self.ask(demand).await?;
+        let wait = self.random.random_range(0..60_000);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        self.model.lock().unwrap().cordon(item, number, false);
+        self.cordon(item, number, false).await
+    }
+
+    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (pools, name) = (self.fleet.pools(), format!("grp-{item}-{number}"));
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, user());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
+    }
+
     async fn kill(&mut self) -> Result<(), String> {
         let calls = self.random.random_range(0..60);
         self.gate.die_in(calls, CrashMoment::After);
@@ -215,7 +280,7 @@ impl ControllerGame for GroupGame {
         let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
         let item = *items.choose(&mut self.random).unwrap();
         let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..11) {
+        match self.random.random_range(0..14) {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
             5 => {
@@ -230,6 +295,9 @@ impl ControllerGame for GroupGame {
                 return Ok(());
             }
             8 => return self.close_hosts().await,
+            9 => return self.break_template(demand, item).await,
+            10 => return self.drain().await,
+            11 => return self.cordon_member(item).await,
             _ => return self.fill_quota().await,
         }
         self.ask(demand).await

@@ -40,6 +40,7 @@ pub(super) struct SeenGuest {
     pub(super) uid: Uuid,
     pub(super) number: u32,
     pub(super) edition: u32,
+    pub(super) host: &'static str,
     /// When it was started, by its host's clock; `None` if it is off.
     pub(super) started: Option<u64>,
 }
@@ -50,6 +51,12 @@ pub(super) struct PoolCounts {
     pub(super) replicas: usize,
     pub(super) ready: usize,
     pub(super) updated: usize,
+}
+
+/// A host that is drained. No member comes there after this moment.
+struct DrainedHost {
+    host: &'static str,
+    closed: Instant,
 }
 
 /// A pool as its documents and the hosts show it.
@@ -68,6 +75,7 @@ pub(super) struct PoolModel {
     excused: BTreeMap<u32, Uuid>,
     /// Since when members are cordoned.
     cordoned: BTreeMap<u32, Instant>,
+    drained: Option<DrainedHost>,
     pub(super) wrong: Option<String>,
 }
 
@@ -82,6 +90,7 @@ impl PoolModel {
             serving: BTreeSet::new(),
             excused: BTreeMap::new(),
             cordoned: BTreeMap::new(),
+            drained: None,
             wrong: None,
         }
     }
@@ -113,6 +122,30 @@ impl PoolModel {
         } else {
             self.cordoned.remove(&number);
         }
+    }
+
+    /// A user drains a host.
+    pub(super) fn drain(&mut self, host: &'static str) {
+        let closed = Instant::now() + LAG;
+        self.drained = Some(DrainedHost { host, closed });
+    }
+
+    /// The drain and everything else has come to its end: no member is on the host that is drained, and none comes.
+    pub(super) fn moved_away(&mut self) {
+        let Some(drained) = &mut self.drained else {
+            return;
+        };
+        drained.closed = Instant::now();
+        let mut guests = self.guests.values();
+        if let Some(guest) = guests.find(|guest| guest.host == drained.host) {
+            let message = format!("{guest:?} was not moved by the drain");
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    /// A user lets the host take members again.
+    pub(super) fn uncordon(&mut self) {
+        self.drained = None;
     }
 
     /// Whether the object of the pool counts its members as the page says while everything is as asked.
@@ -160,6 +193,9 @@ impl PoolModel {
         for guest in self.guests.clone().values() {
             self.check_made(guest, before.get(&guest.uid));
             self.check_cordoned(now, guest, before.get(&guest.uid));
+            if !before.contains_key(&guest.uid) {
+                self.check_place(now, guest);
+            }
         }
         let mut numbers = BTreeSet::new();
         for guest in self.guests.values().filter(|guest| guest.started.is_some()) {
@@ -208,6 +244,15 @@ impl PoolModel {
         let is_changed = before.is_none_or(|before| before.edition != guest.edition);
         if is_cordoned && is_changed {
             let message = format!("{guest:?} is cordoned, and was made or changed");
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    /// No member is made on a host that is drained.
+    fn check_place(&mut self, now: Instant, guest: &SeenGuest) {
+        let mut drained = self.drained.iter();
+        if drained.any(|drained| drained.host == guest.host && now > drained.closed) {
+            let message = format!("{guest:?} is made on the host that is drained");
             self.wrong.get_or_insert(message);
         }
     }

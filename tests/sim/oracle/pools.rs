@@ -170,15 +170,41 @@ impl PoolGame {
         cordoned.await.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Moves the members away from a host, and lets it take members again later.
+    /// Moves the members away from a host, and lets it take members again when that is done, or while it is done.
     async fn drain(&mut self) -> Result<(), String> {
         let host = *HOSTS.choose(&mut self.random).unwrap();
+        let is_awaited = self.random.random_bool(0.5);
+        if is_awaited {
+            self.settle().await?;
+        }
         let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
         drained.map_err(|error| error.to_string())?;
-        let wait = self.random.random_range(0..40_000);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        self.model.lock().unwrap().drain(host);
+        if is_awaited {
+            self.finish_drain().await?;
+        } else {
+            let wait = self.random.random_range(0..40_000);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        self.model.lock().unwrap().uncordon();
         let uncordoned = self.fleet.hosts().uncordon(host, true, user()).await;
         uncordoned.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// A drain comes to its end, also if the process dies meanwhile. The pool may then grow on the other hosts.
+    async fn finish_drain(&mut self) -> Result<(), String> {
+        if self.random.random_bool(0.5) {
+            self.kill().await?;
+        }
+        self.settle().await?;
+        self.model.lock().unwrap().moved_away();
+        if self.random.random_bool(0.5) {
+            let mut demand = self.model.lock().unwrap().demand().clone();
+            demand.replicas += 2;
+            self.ask(demand).await?;
+            Box::pin(self.settle()).await?;
+        }
+        Ok(())
     }
 
     /// The clock jumps years ahead, or back.
@@ -338,6 +364,7 @@ async fn guests(hosts: &SimHosts) -> Vec<SeenGuest> {
                     uid: *uid,
                     number,
                     edition: domain.spec.machine.cpus,
+                    host,
                     started: domain
                         .live
                         .as_ref()

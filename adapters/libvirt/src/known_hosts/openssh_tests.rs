@@ -102,8 +102,8 @@ fn stride() -> usize {
 
 /// The keys of security keys, in files that `ssh-keygen` can certify.
 fn security_keys(dir: &Path) {
-    let ecdsa = public(dir, "ecdsa256.pub");
-    let (_, data) = ecdsa.split_once(' ').unwrap();
+    let plain = public(dir, "ecdsa256.pub");
+    let (_, data) = plain.split_once(' ').unwrap();
     let blob = BASE64.decode(data).unwrap();
     let (_, point) = blob.split_at(blob.len() - 65);
     let ed25519 = security_key("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]);

@@ -29,7 +29,7 @@ use vsiflow_steps::{
 };
 
 pub(super) use self::cluster::{GameCluster, drawn_wait};
-use self::controller_game::SETTLES;
+use self::{controller_game::SETTLES, pool_model::BROKEN};
 use super::{
     fault,
     rig::{Switched, condition_of},
@@ -54,11 +54,16 @@ fn seeds() -> Vec<u64> {
     (from..from + number("VSIFLOW_ORACLE_GAMES").unwrap_or(GAMES)).collect()
 }
 
-/// The template of a member of this edition. Its guest boots in 1.4 s.
+/// The template of a member of this edition. Its guest boots in 1.4 s, unless the edition is the broken one.
 fn template(edition: u32) -> Value {
+    let word = if edition == BROKEN {
+        "lab-hang"
+    } else {
+        "good"
+    };
     json!({"spec": {
         "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
-        "guest": {"type": "cloudInit", "userData": "#cloud-config\n# good\n"},
+        "guest": {"type": "cloudInit", "userData": format!("#cloud-config\n# {word}\n")},
         "machine": {"cpus": edition, "memory": "512Mi"},
         "bootDisk": {"mode": "ephemeral"},
         "targetSelector": {"matchLabels": {"fleet": "blue"}},
@@ -76,8 +81,8 @@ fn started(domain: &Domain) -> Option<u64> {
 /// What all hosts show.
 async fn on_hosts<T>(
     hosts: &Switched,
-    names: &[&str],
-    seen: impl Fn(Uuid, &Domain) -> Option<T> + Clone + Send + 'static,
+    names: &'static [&'static str],
+    seen: impl Fn(&'static str, Uuid, &Domain) -> Option<T> + Clone + Send + 'static,
 ) -> Vec<T>
 where
     T: Send + 'static,
@@ -88,12 +93,18 @@ where
         let seen = seen.clone();
         let shown = sim.with(move |state: &mut SimHostState| {
             let domains = state.domains.iter();
-            let shown = domains.filter_map(|(uid, domain)| seen(*uid, domain));
+            let shown = domains.filter_map(|(uid, domain)| seen(host, *uid, domain));
             shown.collect::<Vec<_>>()
         });
         all.extend(shown.await);
     }
     all
+}
+
+/// The clock jumps years ahead, or back.
+fn jump(cluster: &impl GameCluster, random: &mut StdRng) {
+    let years = *[-2, 2].choose(random).unwrap();
+    cluster.clock().jump(years * 365 * 24 * 3_600_000);
 }
 
 /// A process dies, or the API server fails for some requests.

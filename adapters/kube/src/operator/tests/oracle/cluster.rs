@@ -8,7 +8,7 @@ use vsiflow_workflows::fleet::Fleet;
 use super::id;
 use crate::{
     fake::FakeServer,
-    operator::tests::rig::{Rig, Switched},
+    operator::tests::rig::{Rig, Switched, VirtualClock},
 };
 
 /// A cluster that one journal serves, or the journals of a set.
@@ -24,6 +24,9 @@ pub(in crate::operator::tests) trait GameCluster: Sized {
 
     fn hosts(&self) -> Arc<Switched>;
 
+    /// The wall clock of its processes.
+    fn clock(&self) -> &VirtualClock;
+
     /// The fleet that has the pools.
     fn fleet(&self) -> Fleet;
 
@@ -33,8 +36,12 @@ pub(in crate::operator::tests) trait GameCluster: Sized {
     /// A process dies, and another one takes its place.
     async fn kill(&mut self, random: &mut StdRng);
 
-    /// Takes a host out of use for a while, as its administrator or an accident does.
-    async fn close_host(&mut self, random: &mut StdRng);
+    /// Takes a host out of use, as its administrator or an accident does. Returns it if its members move to others
+    /// until it is opened.
+    async fn close_host(&mut self, random: &mut StdRng) -> Option<&'static str>;
+
+    /// A host that was closed takes members again.
+    async fn open_host(&mut self, host: &'static str);
 
     async fn stop(&self);
 }
@@ -55,6 +62,10 @@ impl GameCluster for Rig {
         self.all_hosts()
     }
 
+    fn clock(&self) -> &VirtualClock {
+        Self::clock(self)
+    }
+
     fn fleet(&self) -> Fleet {
         self.fleet.clone()
     }
@@ -67,12 +78,14 @@ impl GameCluster for Rig {
         self.restart().await;
     }
 
-    /// Its members move to other hosts.
-    async fn close_host(&mut self, random: &mut StdRng) {
-        let host = id(Self::HOSTS.choose(random).unwrap());
-        self.drain(&host).await;
-        tokio::time::sleep(drawn_wait(random)).await;
-        self.uncordon(&host).await;
+    async fn close_host(&mut self, random: &mut StdRng) -> Option<&'static str> {
+        let host = *Self::HOSTS.choose(random).unwrap();
+        self.drain(&id(host)).await;
+        Some(host)
+    }
+
+    async fn open_host(&mut self, host: &'static str) {
+        self.uncordon(&id(host)).await;
     }
 
     async fn stop(&self) {

@@ -11,14 +11,15 @@ use tokio::time::Instant;
 
 use super::{
     EVERY, GameCluster, Observer,
+    cluster::drawn_wait,
     controller_game::{self, ControllerGame, SETTLES},
     disturb,
-    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
-    on_hosts, play_games, settle, started, template,
+    group_model::{BROKEN, GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    jump, on_hosts, play_games, settle, started, template,
 };
 use crate::{
     fake::FakeServer,
-    operator::tests::rig::{Rig, Switched, condition_of},
+    operator::tests::rig::{Rig, Switched, by_command, condition_of},
     sample::uid,
 };
 
@@ -55,7 +56,7 @@ async fn observe(
     model: Arc<Mutex<GroupModel>>,
 ) {
     loop {
-        let members = on_hosts(&hosts, names, |uid, domain| {
+        let members = on_hosts(&hosts, names, |_, uid, domain| {
             let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
             Some((uid, SeenMember::titled(title, cpus, started(domain))?))
         });
@@ -116,6 +117,65 @@ impl<C: GameCluster> GroupGame<C> {
         until("the quota is gone", || server.get(QUOTAS, "team").is_none()).await?;
         self.settle().await
     }
+
+    /// A template whose guests never become ready is applied, and taken back later.
+    async fn break_template(&mut self, mut demand: GroupDemand, item: &'static str) {
+        let working = demand.clone();
+        demand.items.get_mut(item).unwrap().edition = BROKEN;
+        self.ask(demand);
+        let minutes = self.random.random_range(0..40);
+        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+        self.ask(working);
+    }
+
+    /// A host is closed. It takes members again when all have left it, or while they do.
+    async fn close_host(&mut self) -> Result<(), String> {
+        self.model.lock().unwrap().drain(true);
+        let closed = self.cluster.close_host(&mut self.random).await;
+        tokio::time::sleep(drawn_wait(&mut self.random)).await;
+        if self.random.random_bool(0.5) {
+            self.settle_undisturbed().await?;
+        }
+        if let Some(host) = closed {
+            self.cluster.open_host(host).await;
+        }
+        // What left the host is made again.
+        self.settle_undisturbed().await?;
+        self.model.lock().unwrap().drain(false);
+        Ok(())
+    }
+
+    /// A user in the pod of the operator cordons a member for a while, in which its template is changed.
+    async fn cordon_member(&mut self, item: &'static str) -> Result<(), String> {
+        self.settle_undisturbed().await?;
+        let mut demand = self.model.lock().unwrap().demand();
+        let asked = demand.items.get_mut(item).unwrap();
+        if item == REMOVED || asked.replicas == 0 {
+            return Ok(());
+        }
+        let number = self.random.random_range(0..asked.replicas);
+        self.cordon(item, number, true).await?;
+        self.model.lock().unwrap().cordon(item, number, true);
+        // What began before is over.
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        asked.edition = asked.edition % 4 + 1;
+        self.ask(demand);
+        tokio::time::sleep(drawn_wait(&mut self.random)).await;
+        self.model.lock().unwrap().cordon(item, number, false);
+        self.cordon(item, number, false).await
+    }
+
+    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (fleet, name) = (self.cluster.fleet(), format!("grp-{item}-{number}"));
+        let pools = fleet.pools();
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, by_command());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn settle_undisturbed(&mut self) -> Result<(), String> {
+        self.cluster.server().heal();
+        self.settle().await
+    }
 }
 
 impl<C: GameCluster> ControllerGame for GroupGame<C> {
@@ -136,10 +196,20 @@ impl<C: GameCluster> ControllerGame for GroupGame<C> {
         let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
         let item = *items.choose(&mut self.random).unwrap();
         let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..9) {
+        match self.random.random_range(0..13) {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
             5 | 6 if C::COUNTS_GROUPS => return self.fill_quota().await,
+            7 => {
+                self.break_template(demand, item).await;
+                return Ok(());
+            }
+            8 => return self.close_host().await,
+            9 => return self.cordon_member(item).await,
+            10 => {
+                jump(&self.cluster, &mut self.random);
+                return Ok(());
+            }
             _ => {
                 disturb(&mut self.cluster, &mut self.random).await;
                 return Ok(());

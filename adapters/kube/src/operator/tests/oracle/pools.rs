@@ -13,8 +13,8 @@ use super::{
     EVERY, GameCluster, Observer,
     cluster::drawn_wait,
     controller_game::{self, ControllerGame},
-    disturb, on_hosts, play_games,
-    pool_model::{PoolCounts, PoolDemand, PoolModel, SeenGuest},
+    disturb, jump, on_hosts, play_games,
+    pool_model::{BROKEN, PoolCounts, PoolDemand, PoolModel, SeenGuest},
     settle, started, template,
 };
 use crate::{
@@ -48,12 +48,13 @@ async fn observe(
     model: Arc<Mutex<PoolModel>>,
 ) {
     loop {
-        let guests = on_hosts(&hosts, names, |uid, domain| {
+        let guests = on_hosts(&hosts, names, |host, uid, domain| {
             let number = domain.spec.title.strip_prefix("default/web-")?;
             Some(SeenGuest {
                 uid,
                 number: number.parse().ok()?,
                 edition: domain.spec.machine.cpus,
+                host,
                 started: started(domain),
             })
         });
@@ -120,6 +121,46 @@ impl<C: GameCluster> PoolGame<C> {
         cordoned.await.map(drop).map_err(|error| error.to_string())
     }
 
+    /// A template whose guests never become ready is applied, and taken back later.
+    async fn break_template(&mut self, mut demand: PoolDemand) {
+        let working = demand.edition;
+        (demand.edition, demand.partition) = (BROKEN, 0);
+        self.ask(demand.clone());
+        let minutes = self.random.random_range(0..40);
+        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+        demand.edition = working;
+        self.ask(demand);
+    }
+
+    /// A host is closed. It takes members again when all have left it, or while they do.
+    async fn close_host(&mut self) -> Result<(), String> {
+        let is_awaited = self.random.random_bool(0.5);
+        if is_awaited {
+            self.settle_undisturbed().await?;
+        }
+        let Some(host) = self.cluster.close_host(&mut self.random).await else {
+            return Ok(());
+        };
+        self.model.lock().unwrap().drain(host);
+        if is_awaited {
+            if self.random.random_bool(0.5) {
+                disturb(&mut self.cluster, &mut self.random).await;
+            }
+            self.settle_undisturbed().await?;
+            self.model.lock().unwrap().moved_away();
+        } else {
+            tokio::time::sleep(drawn_wait(&mut self.random)).await;
+        }
+        self.model.lock().unwrap().uncordon();
+        self.cluster.open_host(host).await;
+        Ok(())
+    }
+
+    async fn settle_undisturbed(&mut self) -> Result<(), String> {
+        self.cluster.server().heal();
+        self.settle().await
+    }
+
     /// Checks the counts of the pool's object; `false` if it has changed since it was settled: a report of another
     /// journal may come late.
     fn check_counts(&self) -> Result<bool, String> {
@@ -150,7 +191,7 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
 
     async fn act(&mut self) -> Result<(), String> {
         let mut demand = self.model.lock().unwrap().demand().clone();
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..15) {
             0..=2 => {
                 demand.edition = demand.edition % 4 + 1;
                 demand.partition = *[0, 1, 2, demand.replicas].choose(&mut self.random).unwrap();
@@ -179,7 +220,9 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
                 self.delete(number);
             }
             8 => return self.cordon_member(demand).await,
-            9 => self.cluster.close_host(&mut self.random).await,
+            9 | 10 => return self.close_host().await,
+            11 => jump(&self.cluster, &mut self.random),
+            12 => self.break_template(demand).await,
             _ => disturb(&mut self.cluster, &mut self.random).await,
         }
         Ok(())

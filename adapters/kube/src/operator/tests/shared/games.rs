@@ -10,7 +10,7 @@ use crate::{
     fake::FakeServer,
     operator::tests::{
         oracle::{GameCluster, drawn_wait, groups, play_games, pools},
-        rig::Switched,
+        rig::{Switched, VirtualClock},
     },
 };
 
@@ -52,6 +52,10 @@ impl GameCluster for SharedRig {
         self.hosts.clone()
     }
 
+    fn clock(&self) -> &VirtualClock {
+        &self.clock
+    }
+
     fn fleet(&self) -> Fleet {
         self.journals[0].fleet.clone()
     }
@@ -68,16 +72,19 @@ impl GameCluster for SharedRig {
     }
 
     /// No process holds the journal of one host for a while, or the journals report late.
-    async fn close_host(&mut self, random: &mut StdRng) {
+    async fn close_host(&mut self, random: &mut StdRng) -> Option<&'static str> {
         if random.random_bool(0.5) {
             self.set.is_slow.fetch_xor(true, Ordering::Relaxed);
-            return;
+            return None;
         }
         let last = JOURNALS - 1;
         let stores = self.kill_from(last).await;
         tokio::time::sleep(drawn_wait(random)).await;
         self.take_from(last, stores).await;
+        None
     }
+
+    async fn open_host(&mut self, _host: &'static str) {}
 
     async fn stop(&self) {
         self.watching.abort();

@@ -5,8 +5,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 use serde_json::{Value, json};
 use vsiflow_workflows::record::disk_entity;
 
-use super::{DISKS, QUOTAS, SERVERS, SharedRig};
-use crate::sample::uid;
+use super::{DEADLINE, DISKS, QUOTAS, SERVERS, SharedRig};
+use crate::{OperatorEnd, sample::uid};
 
 impl SharedRig {
     fn quota(&self, hard: Value) {
@@ -154,4 +154,13 @@ async fn a_new_holder_asks_for_nothing_that_is_recorded() {
     rig.hand_over(1).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(rig.decisions(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_panics_ends_the_operator() {
+    let mut rig = SharedRig::with_quota(json!({"vsis": 1})).await;
+    rig.set.count_panics.store(true, Ordering::Relaxed);
+    let ended = tokio::time::timeout(DEADLINE, &mut rig.journals[0].serving).await;
+    let ended = ended.expect("the operator continues").unwrap();
+    assert!(matches!(ended, OperatorEnd::Defect(_)), "{ended:?}");
 }

@@ -54,6 +54,8 @@ pub(super) struct Set {
     pub(super) is_unheard: AtomicBool,
     /// Whether a journal does not report its usage.
     pub(super) is_silent: AtomicBool,
+    /// Whether the count of quotas panics.
+    pub(super) count_panics: AtomicBool,
     /// The journals that no process holds.
     pub(super) silent: Mutex<BTreeSet<u16>>,
     /// Whether journals report their members late.
@@ -367,6 +369,9 @@ impl JournalShare for Share {
 
     async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
         assert_eq!(self.number, 0);
+        if self.set.count_panics.load(Ordering::Relaxed) {
+            panic!("the test asked for it");
+        }
         if self.set.is_silent.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
