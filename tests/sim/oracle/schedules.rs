@@ -113,10 +113,17 @@ impl ScheduleWorld for ScheduleProcess {
         }
         let calls = random.random_range(0..40);
         self.gate.die_in(calls, CrashMoment::After);
-        for _ in 0..5 {
-            // It fails once the process is dead.
-            let _ = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
-            tokio::time::sleep(Duration::from_secs(3)).await;
+        let works = async {
+            for _ in 0..5 {
+                // It fails once the process is dead.
+                let _ = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        };
+        // A call in which the process dies has no answer.
+        tokio::select! {
+            () = works => {}
+            () = self.gate.died() => {}
         }
         self.seen = SeenSchedules::default();
         (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;

@@ -105,12 +105,12 @@ pub struct SnapshotRecord {
 }
 
 /// A due time of a schedule. When the clock is set back, due times come again and are others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DueTime {
-    /// In milliseconds since the epoch.
-    pub ms: u64,
     /// The schedule's [`ScheduleRecord::set_backs`].
     pub set_backs: u64,
+    /// In milliseconds since the epoch.
+    pub ms: u64,
 }
 
 /// The progress of a VSI's snapshot schedule. No run follows from it.
@@ -137,6 +137,9 @@ pub struct ScheduleRecord {
     /// How often the clock was set back behind a time that was recorded here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub set_backs: u64,
+    /// The last due time of an earlier policy, which was removed: what was taken until then remains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains_until: Option<DueTime>,
     /// How many due times passed without a snapshot since the schedule was first seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,

@@ -7,7 +7,7 @@
 //! missed.
 //!
 //! This module never takes a snapshot that `snapshot create` would refuse. It never deletes one that no
-//! schedule took, nor any before a newer one of the same VSI is whole. An obstacle to a snapshot does
+//! schedule took, nor one that a removed policy left, nor any before a newer one of the same VSI is whole. An obstacle to a snapshot does
 //! not block other changes of the VSI: a stuck snapshot is abandoned, and the schedule says why.
 
 mod due;
@@ -27,7 +27,7 @@ use vsiflow_engine::{
 
 pub use self::seen::SeenSchedules;
 use crate::fleet::{AHEAD_MS, Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
-use crate::record::{ScheduleRecord, kind, schedule_entity};
+use crate::record::{DueTime, ScheduleRecord, kind, schedule_entity};
 
 /// How often schedules are checked.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -107,8 +107,13 @@ impl SnapshotHandle<'_> {
             notes.extend(Box::pin(self.fleet.run_schedule(&one, seen)).await?);
         }
         for record in seen.without_policy() {
+            let last = DueTime {
+                set_backs: record.set_backs,
+                ms: record.due_ms.unwrap_or(0),
+            };
             let ended = ScheduleRecord {
                 schedule: None,
+                remains_until: record.remains_until.max(Some(last)),
                 ..record
             };
             self.fleet

@@ -12,7 +12,7 @@ use super::{
 use crate::fleet::{Fleet, FleetError, snapshot::known::READY};
 use crate::{
     phase::Phase,
-    record::{DiskRecord, kind},
+    record::{DiskRecord, DueTime, ScheduleRecord, kind},
 };
 
 /// How many deletions one check starts.
@@ -31,10 +31,14 @@ impl Fleet {
         let mut doomed = Vec::new();
         let now_ms = self.clock.now().0;
         for vsi in seen.scheduled() {
+            // What a schedule took and what it leaves is known from its record alone.
+            let Some(record) = seen.record(vsi.uid) else {
+                continue;
+            };
             let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
-            let record = seen.record(vsi.uid);
-            let since_ms = record.map_or(0, |record| record.since_ms);
+            let since_ms = record.since_ms;
             let mut own = all.remove(&vsi.uid).unwrap_or_default();
+            own.retain(|taken| !remains(taken, record));
             own.sort_by_key(|taken| {
                 let within = order(taken.due_ms, since_ms, now_ms);
                 std::cmp::Reverse((taken.record.set_backs, within))
@@ -85,6 +89,15 @@ impl Fleet {
         }
         Ok(used)
     }
+}
+
+/// Whether an earlier policy took the snapshot, which was removed since: it remains until a user deletes it.
+fn remains(taken: &ScheduledSnapshot, record: &ScheduleRecord) -> bool {
+    let due = DueTime {
+        set_backs: taken.record.set_backs,
+        ms: taken.due_ms,
+    };
+    record.remains_until.is_some_and(|until| due <= until)
 }
 
 /// Orders snapshots by when they were taken, also those of earlier versions, which did not count how often the clock was
