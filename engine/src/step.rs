@@ -200,6 +200,13 @@ pub enum ObjectFact {
         /// The object.
         object: Text,
     },
+    /// The step is about to delete an object for which nobody's order is needed. It is noted with the ground.
+    Discarding {
+        /// The object.
+        object: Text,
+        /// Why no order is needed.
+        ground: Text,
+    },
 }
 
 /// What the journal knows of the entity's objects, and where a step records more.

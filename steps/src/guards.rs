@@ -34,8 +34,8 @@ pub use self::{
     incarnation::{record_data_disk, record_data_disk_once, record_data_disks, record_replacement},
     layers::{LayerOver, layer_over, nothing_over},
     ledger::{
-        is_begun, is_recorded, is_written, object_name, record_begun, record_gone, record_in_use,
-        record_made, record_started, replacement_is_ordered, spend_order,
+        is_begun, is_in_use, is_recorded, is_written, object_name, record_begun, record_gone,
+        record_in_use, record_made, record_started, replacement_is_ordered, spend_order,
     },
     permit::Permit,
     pools::active_volumes,

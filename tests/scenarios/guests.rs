@@ -446,7 +446,14 @@ fn an_ephemeral_boot_disk_is_another_at_every_start() {
     assert_eq!(boot(), before, "it is defined as before");
     vsiflow.run(&["get", "--refresh"]).exits(0);
     assert_eq!(vsiflow.phase("web"), "Running", "no drift");
-    assert_nothing_done_twice(&vsiflow.history("web"));
+    let history = vsiflow.history("web");
+    assert_nothing_done_twice(&history);
+    let notes = history.iter().filter(|event| event.kind() == "noted");
+    let grounds = notes.filter(|note| {
+        let detail = note.text("detail");
+        detail.starts_with("deletion_begun: ") && detail.contains("disposable")
+    });
+    assert_eq!(grounds.count(), 3);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     journal::{Append, Journal, JournalError},
     model::{
-        EntityId, Event, EventKind, Failure, FailureClass, Objects, RunId, Spender, StreamId, Text,
-        Warrant, WarrantId,
+        EntityId, Event, EventKind, Failure, FailureClass, Name, Objects, RunId, Spender, StreamId,
+        Text, Warrant, WarrantId,
     },
     step::ObjectFact,
     workflow::DestructionOrder,
@@ -93,6 +93,10 @@ impl Control {
                 return self.is_replacement_ordered(entity, waiter, &object);
             }
             ObjectFact::Destroying { object } => return self.spend(entity, waiter, &object),
+            ObjectFact::Discarding { object, ground } => EventKind::Noted {
+                what: Name::of("deletion_begun"),
+                detail: Text::new(format!("{object}: {ground}")),
+            },
         };
         self.recorder
             .entity_event(entity, kind, &EventCause::engine());

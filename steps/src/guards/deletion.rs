@@ -5,7 +5,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
     below_layer, in_use, incarnation,
-    ledger::{is_written, record_gone, spend_order},
+    ledger::{is_written, record_gone, record_ground},
     not_ours, over,
     permit::Permit,
     pools::{ListedPools, over_while_off},
@@ -108,7 +108,7 @@ impl HostLook {
 
 /// Deletes the volume on this ground, if [`removable`] permits it.
 ///
-/// An order is spent before the deletion. A volume that the journal knows as one that a guest may have written to
+/// An order is spent before the deletion, and any other ground is noted. A volume that the journal knows as one that a guest may have written to
 /// needs an order, whatever the ground.
 ///
 /// # Errors
@@ -151,9 +151,7 @@ async fn permit_deletion(
     } else {
         ground
     };
-    if ground == DeletionGround::Ordered {
-        spend_order(cx, key).await?;
-    }
+    record_ground(cx, key, ground).await?;
     let key = key.clone();
     Ok(Permit::new(Deletion { key, ground }))
 }

@@ -9,7 +9,7 @@ use vsiflow_engine::{
 use super::incarnation;
 use crate::{
     names,
-    ports::{HostPorts, Hosts, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, VolumeKey},
 };
 
 /// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
@@ -19,6 +19,27 @@ use crate::{
 pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
     let object = object_name(key);
     cx.ledger.record(ObjectFact::Destroying { object }).await
+}
+
+/// Records on which ground a volume is about to be deleted: the order is spent, or the other ground is noted. Durable
+/// when it returns.
+///
+/// # Errors
+/// Blocked, `VSI0041`, if an order is the ground and there is none; when the journal fails.
+pub(super) async fn record_ground(
+    cx: &StepContext,
+    key: &VolumeKey,
+    ground: DeletionGround,
+) -> Result<(), Failure> {
+    let ground = match ground {
+        DeletionGround::Ordered => return spend_order(cx, key).await,
+        DeletionGround::Scratch => "scratch, in which no guest had anything to keep",
+        DeletionGround::Merged => "merged into the disk below it",
+        DeletionGround::Disposable => "disposable, made for one start of its guest",
+    };
+    let (object, ground) = (object_name(key), Text::new(ground));
+    let fact = ObjectFact::Discarding { object, ground };
+    cx.ledger.record(fact).await
 }
 
 /// Checks that somebody ordered to destroy a volume that a guest may have written to, before its guest gets another
@@ -70,12 +91,10 @@ pub async fn record_started(
     ports: &HostPorts,
     volumes: &[VolumeKey],
 ) -> Result<(), Failure> {
-    let used = cx.ledger.objects().in_use.as_ref();
     let is_boot_disk = |key: &VolumeKey| names::vsi_of_boot_disk(&key.name).is_some();
-    let is_used = |key: &VolumeKey| used.is_some_and(|used| used.object == object_name(key));
     let disk = volumes
         .iter()
-        .find(|key| is_boot_disk(key) && is_used(key) && is_written(cx, key));
+        .find(|key| is_boot_disk(key) && is_in_use(cx, key) && is_written(cx, key));
     match disk {
         Some(key) => record_made(cx, ports, key).await,
         None => Ok(()),
@@ -129,6 +148,12 @@ pub fn is_recorded(cx: &StepContext, key: &VolumeKey) -> bool {
     let (objects, object) = (cx.ledger.objects(), object_name(key));
     let made = objects.made.get(&object);
     objects.begun.contains(&object) || made.is_some_and(|identity| !identity.as_str().is_empty())
+}
+
+/// Whether the definition of the VSI names the volume.
+pub fn is_in_use(cx: &StepContext, key: &VolumeKey) -> bool {
+    let used = cx.ledger.objects().in_use.as_ref();
+    used.is_some_and(|used| used.object == object_name(key))
 }
 
 /// Whether the journal knows the volume as one that a guest may have written to.

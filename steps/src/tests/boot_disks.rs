@@ -111,6 +111,11 @@ async fn a_volume_under_the_new_name_is_replaced_only_if_this_journal_began_it()
     let key = second(&world);
     let world = with_objects(world, begun(&key));
     assert!(world.attempt(&clone, &replacing(&world)).await.is_ok());
+    let facts = world.ledger.facts.lock().unwrap().clone();
+    let object = guards::object_name(&key);
+    let ground = Text::new("scratch, in which no guest had anything to keep");
+    let discarded = ObjectFact::Discarding { object, ground };
+    assert!(facts.contains(&discarded), "{facts:?}");
 }
 
 #[tokio::test(start_paused = true)]

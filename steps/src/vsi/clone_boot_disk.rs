@@ -174,7 +174,7 @@ async fn make_room(
     };
     let ground = match params {
         _ if params.written => DeletionGround::Ordered,
-        _ if params.for_start => DeletionGround::Disposable,
+        _ if params.for_start || guards::is_in_use(cx, key) => DeletionGround::Disposable,
         _ => DeletionGround::Scratch,
     };
     guards::remove(cx, ports, doomed, ground).await.map(drop)
