@@ -2,9 +2,7 @@
 
 use futures::{FutureExt as _, future::BoxFuture};
 use vsiflow_engine::model::Timestamp;
-use vsiflow_workflows::fleet::{
-    Fleet, FleetError, RestoreOptions, ShutdownPolicy, SnapshotRequest,
-};
+use vsiflow_workflows::fleet::{Fleet, FleetError, ShutdownPolicy, SnapshotRequest};
 
 use super::{user::UserCommand, user_state::UserState};
 use crate::{documents, ownership, sim::plan::Slot, world::user};
@@ -21,7 +19,7 @@ pub fn give<'a>(
             Some(pool) => pool.give(fleet, command).boxed(),
             None => std::future::ready(Ok(())).boxed(),
         },
-        UserCommand::Take { .. } | UserCommand::Restore(_) | UserCommand::DeleteSnapshot(_) => {
+        UserCommand::Take { .. } | UserCommand::Restore(..) | UserCommand::DeleteSnapshot(_) => {
             about_snapshots(fleet, slots, command).boxed()
         }
         UserCommand::Cancel(_) | UserCommand::Retry(_) | UserCommand::Look => {
@@ -99,9 +97,8 @@ async fn about_snapshots(
             let taken = snapshots.take("default", slots[snapshot.slot].name, request, user());
             taken.await.map(drop)
         }
-        UserCommand::Restore(snapshot) => {
-            let options = RestoreOptions::default();
-            let restored = snapshots.restore("default", &snapshot.name, options, user());
+        UserCommand::Restore(snapshot, options) => {
+            let restored = snapshots.restore("default", &snapshot.name, *options, user());
             restored.await.map(drop)
         }
         UserCommand::DeleteSnapshot(snapshot) => {

@@ -4,7 +4,7 @@
 use vsiflow_engine::model::EntityId;
 use vsiflow_steps::ports::DomainState;
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, ReplacementPlace, Verdict},
+    fleet::{Fleet, FleetError, ReplacementPlace, RestoreOptions, Verdict},
     record::PowerAction,
 };
 
@@ -47,7 +47,8 @@ fn sabotaged(defect: Option<Defect>, user: &UserState, command: UserCommand) -> 
         (Some(Defect::RestoresAgain), UserCommand::Retry(slot) | UserCommand::Power(slot, ..)) => {
             let snapshots = user.snapshots.iter();
             let mut restored = snapshots.filter(|its| its.slot == *slot && its.was_restored);
-            restored.next_back().cloned().map(UserCommand::Restore)
+            let last = restored.next_back().cloned();
+            last.map(|snapshot| UserCommand::Restore(snapshot, RestoreOptions::default()))
         }
         (Some(Defect::UidsTaken), UserCommand::Impersonate(slot, impostor)) => {
             let vsi = user.slots[*slot].standing().cloned();

@@ -1,8 +1,9 @@
 //! The user's pool of VSIs in a sanctity game, whose members have a data disk each.
 //!
-//! The boot disks of members are made anew by the pool's controller, so no order of the user is asked for them. Their
-//! data disks are the user's: one may be gone only after a command that deletes members, while the newest document
-//! says `Delete`. Until everything has settled, the orders of that command remain open.
+//! The boot disks of members are made anew by the pool's controller after a command that may replace members, until
+//! everything has settled. Their data disks are the user's: one may be gone only after a command that deletes
+//! members, while the newest document says `Delete`. Until everything has settled, the orders of that command remain
+//! open.
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
@@ -161,6 +162,17 @@ impl UserPool {
             let name = member_name(POOL, number);
             (0..GENERATIONS).map(move |before| DiskId::Boot(member_uid(pool, &name, before)))
         })
+    }
+
+    /// Whether members may be made anew because of the command: by a roll, on another host, or not at all.
+    pub fn may_replace_members(&self, command: &PoolCommand) -> bool {
+        match command {
+            PoolCommand::Apply(_) | PoolCommand::Delete | PoolCommand::Drain(_) => true,
+            PoolCommand::Scale(replicas) => *replicas < self.members,
+            // A member that was left out of a roll is rolled then.
+            PoolCommand::Cordon(_, is_cordoned) => !is_cordoned,
+            PoolCommand::Uncordon(_) => false,
+        }
     }
 
     /// The data disks that the command deletes: those of these members that are there now, or are being made.

@@ -2,7 +2,10 @@
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
-use vsiflow_workflows::{fleet::ReplacementPlace, record::PowerAction};
+use vsiflow_workflows::{
+    fleet::{ReplacementPlace, RestoreOptions},
+    record::PowerAction,
+};
 
 use super::{impostors::Impostor, oracle::DiskId, pools::PoolCommand};
 use crate::{
@@ -52,7 +55,7 @@ pub enum UserCommand {
         snapshot: UserSnapshot,
         memory: bool,
     },
-    Restore(UserSnapshot),
+    Restore(UserSnapshot, RestoreOptions),
     DeleteSnapshot(UserSnapshot),
     /// Exports the data disk.
     Export(usize),
@@ -83,7 +86,7 @@ impl UserCommand {
             | Self::DeleteImpostor(slot, _)
             | Self::Rebuild(slot, _) => Some(*slot),
             Self::Take { snapshot, .. }
-            | Self::Restore(snapshot)
+            | Self::Restore(snapshot, _)
             | Self::DeleteSnapshot(snapshot) => Some(snapshot.slot),
             Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns | Self::Pool(_) => {
                 None
@@ -110,15 +113,8 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
             UserCommand::Power(slot, action, random.random_bool(0.3))
         }
         (16, _) => UserCommand::Approve(slot),
-        (17, _) => {
-            let rooms = [
-                ReplacementPlace::Beside,
-                ReplacementPlace::Beside,
-                ReplacementPlace::InPlace,
-            ];
-            UserCommand::Rebuild(slot, *rooms.choose(random).unwrap())
-        }
-        (18 | 19, Some(snapshot)) => UserCommand::Restore(snapshot),
+        (17, _) => UserCommand::Rebuild(slot, place(random)),
+        (18 | 19, Some(snapshot)) => UserCommand::Restore(snapshot, restore_options(random)),
         (20, Some(snapshot)) => UserCommand::DeleteSnapshot(snapshot),
         (18..=22, _) => UserCommand::Take {
             snapshot: UserSnapshot::new(slot, random.random_range(10_000..1_000_000)),
@@ -131,6 +127,22 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
         (28, _) => UserCommand::Impersonate(slot, Impostor::draw(random)),
         (29, _) => UserCommand::DeleteImpostor(slot, Impostor::draw(random)),
         _ => UserCommand::ForgetRuns,
+    }
+}
+
+fn place(random: &mut StdRng) -> ReplacementPlace {
+    if random.random_ratio(1, 3) {
+        ReplacementPlace::InPlace
+    } else {
+        ReplacementPlace::Beside
+    }
+}
+
+fn restore_options(random: &mut StdRng) -> RestoreOptions {
+    RestoreOptions {
+        unverified: random.random_bool(0.2),
+        place: place(random),
+        ..RestoreOptions::default()
     }
 }
 

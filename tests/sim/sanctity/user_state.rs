@@ -114,8 +114,10 @@ impl UserState {
             UserCommand::Pool(command) => {
                 if let Some(pool) = &self.pool {
                     let oracle = &mut watch.oracle();
-                    pool.boot_disks()
-                        .for_each(|disk| oracle.is_made_anew(disk, true));
+                    if pool.may_replace_members(command) {
+                        pool.boot_disks()
+                            .for_each(|disk| oracle.is_made_anew(disk, true));
+                    }
                     deleted = pool.deleted_by(command, oracle);
                 }
             }
@@ -126,7 +128,7 @@ impl UserState {
                 self.snapshots.push(snapshot.clone());
                 watch.oracle().snapshot(snapshot.uid, &snapshot.disks);
             }
-            UserCommand::Restore(snapshot) => disks.extend(&snapshot.disks),
+            UserCommand::Restore(snapshot, _) => disks.extend(&snapshot.disks),
             UserCommand::DeleteSnapshot(snapshot) => disks.push(DiskId::Copies(snapshot.uid)),
             _ => {}
         }
@@ -178,7 +180,7 @@ impl UserState {
                 }
             }
             UserCommand::Cancel(slot) => self.known[slot].is_cancelled = true,
-            UserCommand::Restore(snapshot) => {
+            UserCommand::Restore(snapshot, _) => {
                 let snapshots = self.snapshots.iter_mut();
                 let its = snapshots.filter(|other| other.uid == snapshot.uid);
                 its.for_each(|other| other.was_restored = true);
@@ -199,6 +201,8 @@ impl UserState {
     /// All that was asked of the pool is done.
     pub fn pool_has_settled(&mut self, oracle: &mut Oracle) {
         self.pool.iter_mut().for_each(UserPool::has_settled);
+        let boot_disks = self.pool.iter().flat_map(UserPool::boot_disks);
+        boot_disks.for_each(|disk| oracle.is_made_anew(disk, false));
         for disk in self.pool.iter().flat_map(UserPool::every_data_disk) {
             if self.deleted.remove(&disk) {
                 oracle.keep(disk);
@@ -221,6 +225,9 @@ impl UserState {
     /// The user knows again what they knew when a backup was made. No order of then is open, deletions included.
     pub fn restored(self, now: &Self, oracle: &mut Oracle) -> Self {
         oracle.close_all_orders();
+        // A pool of a restored journal keeps its members until its document is applied again.
+        let boot_disks = self.pool.iter().flat_map(UserPool::boot_disks);
+        boot_disks.for_each(|disk| oracle.is_made_anew(disk, false));
         let deleted: BTreeSet<_> = self.deleted.intersection(&now.deleted).copied().collect();
         for (slot, known) in self.slots.iter().zip(&self.known) {
             known.tell(slot.uid(), oracle);
