@@ -5,9 +5,9 @@
 //! expressions, texts of the worst form, and readers that do not read. The honest tenant makes VSIs on the third
 //! host.
 //!
-//! The rule: each of them is Ready within twice the time that it takes without the hostile tenant, and two seconds. The
-//! time is virtual, so it has every wait of the product and nothing of this machine. What is computed meanwhile costs
-//! processor time of this thread, which has a limit of its own: nothing that tenants make long is computed here.
+//! The rule: each of them is Ready within twice the time that it takes without the hostile tenant. The time is virtual,
+//! so it has every wait of the product and nothing of this machine. What is computed meanwhile costs processor time of
+//! this thread, which has a limit of its own: nothing that tenants make long is computed here.
 
 use std::{
     sync::Arc,
@@ -118,7 +118,7 @@ impl NeighbourGame {
         let computed = thread_time().saturating_sub(computed);
         game.hostile.shutdown().await;
         game.fleet.close().await;
-        if beside > alone * 2 + Duration::from_secs(2) {
+        if beside > alone * 2 {
             return Err(format!(
                 "{attacks:?}: Ready after {beside:?} instead of {alone:?}"
             ));
