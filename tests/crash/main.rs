@@ -33,6 +33,7 @@ mod matrix;
 mod matrix_tests;
 mod networks;
 mod outcome;
+mod older;
 mod ownership;
 mod pool_plans;
 mod pools;

@@ -104,12 +104,12 @@ fn a_power_command_that_makes_the_boot_disk_anew_is_found() {
 
 #[test]
 fn a_power_command_that_makes_the_boot_disk_anew_once_runs_are_forgotten_is_found() {
-    finds(Defect::RetentionRebuilds, 6, UNORDERED);
+    finds(Defect::RetentionRebuilds, 11, UNORDERED);
 }
 
 #[test]
 fn a_restoration_that_is_repeated_is_found() {
-    finds(Defect::RestoresAgain, 114, UNORDERED);
+    finds(Defect::RestoresAgain, 159, UNORDERED);
 }
 
 #[test]
@@ -119,12 +119,12 @@ fn a_boot_disk_that_is_made_anew_unasked_after_a_failed_boot_is_found() {
 
 #[test]
 fn a_guest_that_is_put_back_on_the_stale_base_of_its_layer_is_found() {
-    finds(Defect::StaleBase, 171, "does not read token");
+    finds(Defect::StaleBase, 222, "does not read token");
 }
 
 #[test]
 fn orders_that_outlive_the_restoration_of_a_backup_are_found() {
-    finds(Defect::OrdersOutliveRestore, 261, UNORDERED);
+    finds(Defect::OrdersOutliveRestore, 429, UNORDERED);
 }
 
 #[test]
