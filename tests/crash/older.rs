@@ -91,7 +91,8 @@ fn copies_without_recorded_hashes_are_restored_only_by_an_order_that_says_so() {
         audit.durable(&earlier.read_all(0, usize::MAX).await.unwrap());
         (world.journals, world.audit) = (WorldJournals::Memory(Arc::new(earlier)), audit);
         let fleet = world.start(&CrashGate::safe()).await.unwrap();
-        let restore = |options| fleet.snapshots().restore("default", "first", options, user());
+        let snapshots = fleet.snapshots();
+        let restore = |options| snapshots.restore("default", "first", options, user());
 
         let refused = restore(RestoreOptions::default()).await.unwrap_err();
         assert_eq!(refused.failure.code.as_str(), "VSI0234");
