@@ -206,7 +206,7 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
             }
             4 | 5 => {
                 let previous = self.model.lock().unwrap().previous;
-                if let Some(previous) = previous {
+                if let Some(previous) = previous.filter(|edition| *edition != BROKEN) {
                     demand.edition = previous;
                     self.ask(demand);
                 }
