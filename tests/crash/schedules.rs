@@ -6,7 +6,6 @@ use vsiflow_engine::Notice;
 use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::fleet::{
     Condition, Fleet, ScheduleNote, SeenSchedules, ShutdownPolicy, SnapshotObject, SnapshotRequest,
-    Verdict,
 };
 use vsiflow_workflows::{phase::Phase, record::PowerAction};
 
@@ -14,7 +13,7 @@ use super::{
     documents::{self, VsiDocument, uuid},
     gate::CrashGate,
     ownership,
-    world::{CrashWorld, in_virtual_time, user},
+    world::{CrashWorld, in_virtual_time, reached, user},
 };
 
 const WEB: u128 = 1;
@@ -57,8 +56,7 @@ impl ScheduleBench {
     }
 
     async fn settles(&self) {
-        let decided = self.fleet.decided(&ownership::entity(uuid(WEB))).await;
-        assert_eq!(decided.unwrap(), Verdict::Reached);
+        reached(&self.fleet, uuid(WEB)).await;
     }
 
     async fn look(&mut self) -> Vec<ScheduleNote> {

@@ -17,7 +17,7 @@ use super::{
     documents::{self, VsiDocument},
     gate::CrashGate,
     ownership,
-    world::{CrashWorld, Setup, in_virtual_time, user},
+    world::{CrashWorld, Setup, in_virtual_time, reached, user},
 };
 
 const A: &str = "sim:a";
@@ -45,11 +45,6 @@ async fn fleet(world: &CrashWorld) -> Fleet {
         reached(&fleet, vsi.uid).await;
     }
     fleet
-}
-
-async fn reached(fleet: &Fleet, uid: Uuid) {
-    let decided = fleet.decided(&ownership::entity(uid)).await;
-    assert_eq!(decided.unwrap(), Verdict::Reached);
 }
 
 async fn restarted(world: &CrashWorld, fleet: Fleet) -> Fleet {

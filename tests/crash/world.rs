@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use uuid::Uuid;
 use vsiflow_engine::{
     blob::Blobs,
     checkpoint::{Checkpoints, MemoryCheckpoints},
@@ -18,7 +19,7 @@ use vsiflow_steps::{
     sim::{Network, SimHosts},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetConfig, FleetError},
+    fleet::{Fleet, FleetConfig, FleetError, Verdict},
     hosts::HostDirectory,
 };
 
@@ -28,6 +29,7 @@ use super::{
     gate::CrashGate,
     journals::{Medium, WorldJournals},
     late::LateAnswers,
+    ownership,
     ports::Through,
     sabotage::{self, Defect},
     sim::TokenWatch,
@@ -215,6 +217,12 @@ pub fn in_virtual_time<T>(life: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(life)
+}
+
+/// Waits until a VSI is as it was ordered.
+pub async fn reached(fleet: &Fleet, vsi: Uuid) {
+    let decided = fleet.decided(&ownership::entity(vsi)).await;
+    assert_eq!(decided.unwrap(), Verdict::Reached);
 }
 
 /// Longer than any story takes in virtual time.

@@ -2,10 +2,32 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use rand::{Rng as _, rngs::StdRng};
+use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 /// Longer than any change takes, in virtual time.
 pub(super) const SETTLES: Duration = Duration::from_secs(1_800);
+/// How long after a command its predecessor may still show: what was begun for it ends in this time.
+pub(super) const LAG: Duration = Duration::from_secs(45);
+/// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
+pub(super) const BOOTS: Duration = Duration::from_millis(1_250);
+/// The edition whose guests never become ready.
+pub(super) const BROKEN: u32 = 9;
+
+/// The user-data of a member of this edition.
+pub(super) fn user_data(edition: u32) -> String {
+    let word = if edition == BROKEN {
+        "lab-hang"
+    } else {
+        "good"
+    };
+    format!("#cloud-config\n# {word}\n")
+}
+
+/// A jump of the clock, years ahead or back, in milliseconds.
+pub(super) fn drawn_jump_ms(random: &mut StdRng) -> i64 {
+    let years = *[-2, 2].choose(random).unwrap();
+    years * 365 * 24 * 3_600_000
+}
 
 /// What documents ask for, and what was seen.
 pub(super) trait ControllerModel {

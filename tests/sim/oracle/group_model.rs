@@ -1,21 +1,12 @@
 //! The reference model of a group: what docs/how-to/groups.md permits at a moment.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::controller_game::ControllerModel;
+use super::controller_game::{BOOTS, BROKEN, ControllerModel, LAG};
 
-/// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
-const BOOTS: Duration = Duration::from_millis(1_250);
-/// How long after an order what was begun before may still show.
-const LAG: Duration = Duration::from_secs(45);
-/// The edition whose guests never become ready.
-pub(super) const BROKEN: u32 = 9;
 /// The items of the waves. The first one is removed after the second wave.
 pub(super) const WAVES: [&[&str]; 3] = [&["a", "b"], &["c"], &["d", "e"]];
 pub(super) const REMOVED: &str = "a";

@@ -20,8 +20,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    controller_game::{self, ControllerGame, SETTLES},
-    group_model::{BROKEN, GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    controller_game::{self, ControllerGame, SETTLES, drawn_jump_ms, user_data},
+    group_acts::GroupActs,
+    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     next_process, start,
 };
 use crate::{
@@ -62,12 +63,7 @@ fn resolved_item(demand: &GroupDemand, name: &str) -> ResolvedItem {
     };
     let mut pool = pool.resolved().pools.pop().unwrap();
     (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
-    let word = if asked.edition == BROKEN {
-        "lab-hang"
-    } else {
-        "good"
-    };
-    pool.template.contract = Secret::new(format!("#cloud-config\n# {word}\n"));
+    pool.template.contract = Secret::new(user_data(asked.edition));
     ResolvedItem {
         name: name.to_owned(),
         single: false,
@@ -182,20 +178,6 @@ impl GroupGame {
         Ok(())
     }
 
-    /// A template whose guests never become ready is applied, and taken back later.
-    async fn break_template(
-        &mut self,
-        mut demand: GroupDemand,
-        item: &'static str,
-    ) -> Result<(), String> {
-        let working = demand.clone();
-        demand.items.get_mut(item).unwrap().edition = BROKEN;
-        self.ask(demand).await?;
-        let minutes = self.random.random_range(0..40);
-        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
-        self.ask(working).await
-    }
-
     /// Members move away from a host, which takes members again when all have left it, or while they do.
     async fn drain(&mut self) -> Result<(), String> {
         let host = *HOSTS.choose(&mut self.random).unwrap();
@@ -213,33 +195,6 @@ impl GroupGame {
         Box::pin(self.settle()).await?;
         self.model.lock().unwrap().drain(false);
         Ok(())
-    }
-
-    /// A member is cordoned for a while, in which its template is changed.
-    async fn cordon_member(&mut self, item: &'static str) -> Result<(), String> {
-        Box::pin(self.settle()).await?;
-        let mut demand = self.model.lock().unwrap().demand();
-        let asked = demand.items.get_mut(item).unwrap();
-        if item == REMOVED || asked.replicas == 0 {
-            return Ok(());
-        }
-        let number = self.random.random_range(0..asked.replicas);
-        self.cordon(item, number, true).await?;
-        self.model.lock().unwrap().cordon(item, number, true);
-        // What began before is over.
-        tokio::time::sleep(Duration::from_secs(50)).await;
-        asked.edition = asked.edition % 4 + 1;
-        self.ask(demand).await?;
-        let wait = self.random.random_range(0..60_000);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        self.model.lock().unwrap().cordon(item, number, false);
-        self.cordon(item, number, false).await
-    }
-
-    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
-        let (pools, name) = (self.fleet.pools(), format!("grp-{item}-{number}"));
-        let cordoned = pools.cordon_member("default", &name, is_cordoned, user());
-        cordoned.await.map(drop).map_err(|error| error.to_string())
     }
 
     async fn kill(&mut self) -> Result<(), String> {
@@ -290,8 +245,7 @@ impl ControllerGame for GroupGame {
             }
             6 => return self.kill().await,
             7 => {
-                let years = *[-2, 2].choose(&mut self.random).unwrap();
-                self.world.clock.jump(years * 365 * 24 * 3_600_000);
+                self.world.clock.jump(drawn_jump_ms(&mut self.random));
                 return Ok(());
             }
             8 => return self.close_hosts().await,
@@ -360,4 +314,20 @@ async fn members(hosts: &SimHosts) -> BTreeMap<Uuid, SeenMember> {
         seen.extend(members.await);
     }
     seen
+}
+
+impl GroupActs for GroupGame {
+    async fn apply(&mut self, demand: GroupDemand) -> Result<(), String> {
+        self.ask(demand).await
+    }
+
+    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (pools, name) = (self.fleet.pools(), format!("grp-{item}-{number}"));
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, user());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn settle_undisturbed(&mut self) -> Result<(), String> {
+        self.settle().await
+    }
 }

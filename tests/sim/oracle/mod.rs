@@ -6,6 +6,7 @@
 //! at the hosts several times a second of virtual time. At the end everything has to be as the documents say.
 
 mod controller_game;
+mod group_acts;
 mod group_model;
 mod groups;
 mod pool_model;

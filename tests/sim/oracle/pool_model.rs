@@ -1,21 +1,11 @@
 //! The reference model of a pool: what docs/how-to/pools.md and the rules of a StatefulSet permit at a moment.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::controller_game::ControllerModel;
-
-/// How long after a command its predecessor may still show: what was begun for it ends in this time.
-const LAG: Duration = Duration::from_secs(45);
-/// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
-const BOOTS: Duration = Duration::from_millis(1_250);
-/// The edition whose guests never become ready.
-pub(super) const BROKEN: u32 = 9;
+use super::controller_game::{BOOTS, BROKEN, ControllerModel, LAG};
 
 /// What the documents ask of a pool. An edition stands for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]

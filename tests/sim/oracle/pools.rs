@@ -14,9 +14,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    controller_game::{self, ControllerGame, SETTLES},
+    controller_game::{self, BROKEN, ControllerGame, SETTLES},
     next_process,
-    pool_model::{BROKEN, PoolCounts, PoolDemand, PoolModel, SeenGuest},
+    pool_model::{PoolCounts, PoolDemand, PoolModel, SeenGuest},
     start,
 };
 use crate::{

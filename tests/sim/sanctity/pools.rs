@@ -156,12 +156,18 @@ impl UserPool {
     }
 
     /// The boot disks of all members that the pool may have.
-    pub fn boot_disks(&self) -> impl Iterator<Item = DiskId> {
+    fn boot_disks(&self) -> impl Iterator<Item = DiskId> {
         let pool = self.uid();
         (0..MOST).flat_map(move |number| {
             let name = member_name(POOL, number);
             (0..GENERATIONS).map(move |before| DiskId::Boot(member_uid(pool, &name, before)))
         })
+    }
+
+    /// Whether the boot disks of members are made anew without an order of the user.
+    pub fn makes_members_anew(&self, makes_anew: bool, oracle: &mut Oracle) {
+        self.boot_disks()
+            .for_each(|disk| oracle.is_made_anew(disk, makes_anew));
     }
 
     /// Whether members may be made anew because of the command: by a roll, on another host, or not at all.

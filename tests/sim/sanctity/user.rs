@@ -113,7 +113,7 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
             UserCommand::Power(slot, action, random.random_bool(0.3))
         }
         (16, _) => UserCommand::Approve(slot),
-        (17, _) => UserCommand::Rebuild(slot, place(random)),
+        (17, _) => UserCommand::Rebuild(slot, replacement_place(random)),
         (18 | 19, Some(snapshot)) => UserCommand::Restore(snapshot, restore_options(random)),
         (20, Some(snapshot)) => UserCommand::DeleteSnapshot(snapshot),
         (18..=22, _) => UserCommand::Take {
@@ -130,7 +130,7 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
     }
 }
 
-fn place(random: &mut StdRng) -> ReplacementPlace {
+fn replacement_place(random: &mut StdRng) -> ReplacementPlace {
     if random.random_ratio(1, 3) {
         ReplacementPlace::InPlace
     } else {
@@ -141,7 +141,7 @@ fn place(random: &mut StdRng) -> ReplacementPlace {
 fn restore_options(random: &mut StdRng) -> RestoreOptions {
     RestoreOptions {
         unverified: random.random_bool(0.2),
-        place: place(random),
+        place: replacement_place(random),
         ..RestoreOptions::default()
     }
 }

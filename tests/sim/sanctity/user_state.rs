@@ -115,8 +115,7 @@ impl UserState {
                 if let Some(pool) = &self.pool {
                     let oracle = &mut watch.oracle();
                     if pool.may_replace_members(command) {
-                        pool.boot_disks()
-                            .for_each(|disk| oracle.is_made_anew(disk, true));
+                        pool.makes_members_anew(true, oracle);
                     }
                     deleted = pool.deleted_by(command, oracle);
                 }
@@ -200,9 +199,10 @@ impl UserState {
 
     /// All that was asked of the pool is done.
     pub fn pool_has_settled(&mut self, oracle: &mut Oracle) {
-        self.pool.iter_mut().for_each(UserPool::has_settled);
-        let boot_disks = self.pool.iter().flat_map(UserPool::boot_disks);
-        boot_disks.for_each(|disk| oracle.is_made_anew(disk, false));
+        if let Some(pool) = &mut self.pool {
+            pool.has_settled();
+            pool.makes_members_anew(false, oracle);
+        }
         for disk in self.pool.iter().flat_map(UserPool::every_data_disk) {
             if self.deleted.remove(&disk) {
                 oracle.keep(disk);
@@ -226,8 +226,9 @@ impl UserState {
     pub fn restored(self, now: &Self, oracle: &mut Oracle) -> Self {
         oracle.close_all_orders();
         // A pool of a restored journal keeps its members until its document is applied again.
-        let boot_disks = self.pool.iter().flat_map(UserPool::boot_disks);
-        boot_disks.for_each(|disk| oracle.is_made_anew(disk, false));
+        if let Some(pool) = &self.pool {
+            pool.makes_members_anew(false, oracle);
+        }
         let deleted: BTreeSet<_> = self.deleted.intersection(&now.deleted).copied().collect();
         for (slot, known) in self.slots.iter().zip(&self.known) {
             known.tell(slot.uid(), oracle);

@@ -8,6 +8,8 @@ mod schedules;
 
 #[path = "../../../../../tests/sim/oracle/controller_game.rs"]
 mod controller_game;
+#[path = "../../../../../tests/sim/oracle/group_acts.rs"]
+mod group_acts;
 #[path = "../../../../../tests/sim/oracle/group_model.rs"]
 mod group_model;
 #[path = "../../../../../tests/sim/oracle/pool_model.rs"]
@@ -29,7 +31,7 @@ use vsiflow_steps::{
 };
 
 pub(super) use self::cluster::{GameCluster, drawn_wait};
-use self::{controller_game::SETTLES, pool_model::BROKEN};
+use self::controller_game::{SETTLES, drawn_jump_ms, user_data};
 use super::{
     fault,
     rig::{Switched, condition_of},
@@ -56,14 +58,9 @@ fn seeds() -> Vec<u64> {
 
 /// The template of a member of this edition. Its guest boots in 1.4 s, unless the edition is the broken one.
 fn template(edition: u32) -> Value {
-    let word = if edition == BROKEN {
-        "lab-hang"
-    } else {
-        "good"
-    };
     json!({"spec": {
         "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
-        "guest": {"type": "cloudInit", "userData": format!("#cloud-config\n# {word}\n")},
+        "guest": {"type": "cloudInit", "userData": user_data(edition)},
         "machine": {"cpus": edition, "memory": "512Mi"},
         "bootDisk": {"mode": "ephemeral"},
         "targetSelector": {"matchLabels": {"fleet": "blue"}},
@@ -103,8 +100,7 @@ where
 
 /// The clock jumps years ahead, or back.
 fn jump(cluster: &impl GameCluster, random: &mut StdRng) {
-    let years = *[-2, 2].choose(random).unwrap();
-    cluster.clock().jump(years * 365 * 24 * 3_600_000);
+    cluster.clock().jump(drawn_jump_ms(random));
 }
 
 /// A process dies, or the API server fails for some requests.

@@ -14,7 +14,8 @@ use super::{
     cluster::drawn_wait,
     controller_game::{self, ControllerGame, SETTLES},
     disturb,
-    group_model::{BROKEN, GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    group_acts::GroupActs,
+    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     jump, on_hosts, play_games, settle, started, template,
 };
 use crate::{
@@ -118,16 +119,6 @@ impl<C: GameCluster> GroupGame<C> {
         self.settle().await
     }
 
-    /// A template whose guests never become ready is applied, and taken back later.
-    async fn break_template(&mut self, mut demand: GroupDemand, item: &'static str) {
-        let working = demand.clone();
-        demand.items.get_mut(item).unwrap().edition = BROKEN;
-        self.ask(demand);
-        let minutes = self.random.random_range(0..40);
-        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
-        self.ask(working);
-    }
-
     /// A host is closed. It takes members again when all have left it, or while they do.
     async fn close_host(&mut self) -> Result<(), String> {
         self.model.lock().unwrap().drain(true);
@@ -143,38 +134,6 @@ impl<C: GameCluster> GroupGame<C> {
         self.settle_undisturbed().await?;
         self.model.lock().unwrap().drain(false);
         Ok(())
-    }
-
-    /// A user in the pod of the operator cordons a member for a while, in which its template is changed.
-    async fn cordon_member(&mut self, item: &'static str) -> Result<(), String> {
-        self.settle_undisturbed().await?;
-        let mut demand = self.model.lock().unwrap().demand();
-        let asked = demand.items.get_mut(item).unwrap();
-        if item == REMOVED || asked.replicas == 0 {
-            return Ok(());
-        }
-        let number = self.random.random_range(0..asked.replicas);
-        self.cordon(item, number, true).await?;
-        self.model.lock().unwrap().cordon(item, number, true);
-        // What began before is over.
-        tokio::time::sleep(Duration::from_secs(50)).await;
-        asked.edition = asked.edition % 4 + 1;
-        self.ask(demand);
-        tokio::time::sleep(drawn_wait(&mut self.random)).await;
-        self.model.lock().unwrap().cordon(item, number, false);
-        self.cordon(item, number, false).await
-    }
-
-    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
-        let (fleet, name) = (self.cluster.fleet(), format!("grp-{item}-{number}"));
-        let pools = fleet.pools();
-        let cordoned = pools.cordon_member("default", &name, is_cordoned, by_command());
-        cordoned.await.map(drop).map_err(|error| error.to_string())
-    }
-
-    async fn settle_undisturbed(&mut self) -> Result<(), String> {
-        self.cluster.server().heal();
-        self.settle().await
     }
 }
 
@@ -200,10 +159,7 @@ impl<C: GameCluster> ControllerGame for GroupGame<C> {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
             5 | 6 if C::COUNTS_GROUPS => return self.fill_quota().await,
-            7 => {
-                self.break_template(demand, item).await;
-                return Ok(());
-            }
+            7 => return self.break_template(demand, item).await,
             8 => return self.close_host().await,
             9 => return self.cordon_member(item).await,
             10 => {
@@ -241,6 +197,26 @@ impl<C: GameCluster> ControllerGame for GroupGame<C> {
 
     fn model(&self) -> &Mutex<GroupModel> {
         &self.model
+    }
+}
+
+impl<C: GameCluster> GroupActs for GroupGame<C> {
+    async fn apply(&mut self, demand: GroupDemand) -> Result<(), String> {
+        self.ask(demand);
+        Ok(())
+    }
+
+    /// By a user in the pod of the operator.
+    async fn cordon(&self, item: &str, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (fleet, name) = (self.cluster.fleet(), format!("grp-{item}-{number}"));
+        let pools = fleet.pools();
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, by_command());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn settle_undisturbed(&mut self) -> Result<(), String> {
+        self.cluster.server().heal();
+        self.settle().await
     }
 }
 

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::{
     EVERY, GameCluster, Observer,
     cluster::drawn_wait,
-    controller_game::{self, ControllerGame},
+    controller_game::{self, BROKEN, ControllerGame},
     disturb, jump, on_hosts, play_games,
-    pool_model::{BROKEN, PoolCounts, PoolDemand, PoolModel, SeenGuest},
+    pool_model::{PoolCounts, PoolDemand, PoolModel, SeenGuest},
     settle, started, template,
 };
 use crate::{

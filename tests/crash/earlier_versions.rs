@@ -8,23 +8,17 @@ use vsiflow_engine::{
     model::{EventKind, Payload},
 };
 use vsiflow_steps::guest::GuestType;
-use vsiflow_workflows::fleet::{Fleet, RestoreOptions, SnapshotRequest, Verdict};
+use vsiflow_workflows::fleet::{Fleet, RestoreOptions, SnapshotRequest};
 
 use super::{
     audit::CrashAudit,
     documents::{self, VsiDocument, uuid},
     gate::CrashGate,
     journals::WorldJournals,
-    ownership,
-    world::{CrashWorld, in_virtual_time, user},
+    world::{CrashWorld, in_virtual_time, reached, user},
 };
 
 const WEB: u128 = 1;
-
-async fn reached(fleet: &Fleet) {
-    let decided = fleet.decided(&ownership::entity(uuid(WEB))).await;
-    assert_eq!(decided.unwrap(), Verdict::Reached);
-}
 
 /// A VSI with a snapshot.
 async fn snapshotted(world: &CrashWorld) -> Fleet {
@@ -34,14 +28,14 @@ async fn snapshotted(world: &CrashWorld) -> Fleet {
         .apply(documents::resolved(&[web]), user())
         .await
         .unwrap();
-    reached(&fleet).await;
+    reached(&fleet, uuid(WEB)).await;
     let request = SnapshotRequest {
         name: Some("first".to_owned()),
         ..SnapshotRequest::default()
     };
     let taken = fleet.snapshots().take("default", "web", request, user());
     taken.await.unwrap();
-    reached(&fleet).await;
+    reached(&fleet, uuid(WEB)).await;
     fleet
 }
 
@@ -102,7 +96,7 @@ fn copies_without_recorded_hashes_are_restored_only_by_an_order_that_says_so() {
             ..RestoreOptions::default()
         };
         restore(unverified).await.unwrap();
-        reached(&fleet).await;
+        reached(&fleet, uuid(WEB)).await;
         fleet.close().await;
     });
 }
