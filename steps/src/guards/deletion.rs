@@ -108,8 +108,8 @@ impl HostLook {
 
 /// Deletes the volume on this ground, if [`removable`] permits it.
 ///
-/// An order is spent before the deletion, and any other ground is noted. A volume that the journal knows as one that a guest may have written to
-/// needs an order, whatever the ground.
+/// An order is spent before the deletion, and any other ground is noted. A volume that the journal knows as one that a
+/// guest may have written to needs an order, whatever the ground.
 ///
 /// # Errors
 /// As for [`removable`]; blocked, `VSI0041`, without the order that is needed.

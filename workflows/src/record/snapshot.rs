@@ -104,7 +104,7 @@ pub struct SnapshotRecord {
     pub set_backs: u64,
 }
 
-/// A due time of a schedule. When the clock is set back, due times come again and are others.
+/// A due time of a schedule. When the clock is set back, due times come again and are others, which are later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DueTime {
     /// The schedule's [`ScheduleRecord::set_backs`].
@@ -137,9 +137,9 @@ pub struct ScheduleRecord {
     /// How often the clock was set back behind a time that was recorded here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub set_backs: u64,
-    /// The last due time of an earlier policy, which was removed: what was taken until then remains.
+    /// The last due time of a policy that was removed: what was taken until then is left to the users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remains_until: Option<DueTime>,
+    pub left_until: Option<DueTime>,
     /// How many due times passed without a snapshot since the schedule was first seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,

@@ -190,8 +190,9 @@ async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitPr
             exit = exit.max(Exit::Blocked);
         }
         let destroyed = one.plan.destroys.iter();
-        let asked: BTreeSet<_> = destroyed.filter_map(|lost| lost.doomed.as_ref()).collect();
-        for doomed in asked {
+        let doomed_objects: BTreeSet<_> =
+            destroyed.filter_map(|lost| lost.doomed.as_ref()).collect();
+        for doomed in doomed_objects {
             let refusal = app.fleet.doomed_refusal(doomed).await?;
             if refusal.is_some() {
                 let object = format!("{}/{}", one.kind, work::label(&one.namespace, &one.name));

@@ -151,8 +151,9 @@ fn listed_key(kind: &str, data: &str) -> Option<ListedKey> {
         });
     }
     let key = PublicKey::from_openssh(&text).ok()?;
-    let known = !matches!(key.algorithm(), Algorithm::Other(_)) && is_on_its_curve(key.key_data());
-    known.then_some(ListedKey {
+    let is_of_other_type = matches!(key.algorithm(), Algorithm::Other(_));
+    let is_readable = !is_of_other_type && is_on_its_curve(key.key_data());
+    is_readable.then_some(ListedKey {
         key,
         is_certificate: false,
     })

@@ -188,13 +188,14 @@ async fn no_key_is_trusted_that_openssh_refuses() {
         format!("{HOST} {}\n", keys[0]),
         String::new(),
     ];
-    let lines_after = |first: &str, name: &str| {
+    let lines_after = |first: &str, name: &str| -> Vec<String> {
         let starts = markers.map(|marker| format!("{first}{marker}{name}"));
-        let lines = starts.iter().flat_map(|start| {
-            let lines = keys.iter().map(move |listed| format!("{start} {listed}\n"));
-            lines.collect::<Vec<_>>()
-        });
-        lines.collect::<Vec<_>>()
+        let pairs = starts
+            .iter()
+            .flat_map(|start| keys.iter().map(move |listed| (start, listed)));
+        pairs
+            .map(|(start, listed)| format!("{start} {listed}\n"))
+            .collect()
     };
     let [trusted_first, ..] = &trusted;
     let pairs = trusted

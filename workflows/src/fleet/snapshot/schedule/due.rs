@@ -286,13 +286,13 @@ fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> Sch
     let is_set_back = before
         .as_ref()
         .is_some_and(|before| before.ahead_of(now).is_some());
-    let remains_until = before.as_ref().and_then(|before| before.remains_until);
+    let left_until = before.as_ref().and_then(|before| before.left_until);
     let (due_ms, snapshot, set_backs) = before
         .map(|before| (before.due_ms, before.snapshot, before.set_backs))
         .unwrap_or_default();
     let due_ms = due_ms.filter(|due_ms| *due_ms <= now.0);
     ScheduleRecord {
-        remains_until,
+        left_until,
         vsi: one.uid,
         namespace: one.namespace.clone(),
         name: one.name.clone(),

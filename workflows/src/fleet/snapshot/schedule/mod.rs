@@ -7,8 +7,9 @@
 //! missed.
 //!
 //! This module never takes a snapshot that `snapshot create` would refuse. It never deletes one that no
-//! schedule took, nor one that a removed policy left, nor any before a newer one of the same VSI is whole. An obstacle to a snapshot does
-//! not block other changes of the VSI: a stuck snapshot is abandoned, and the schedule says why.
+//! schedule took, nor one that a removed policy left, nor any before a newer one of the same VSI is whole.
+//! An obstacle to a snapshot does not block other changes of the VSI: a stuck snapshot is abandoned, and
+//! the schedule says why.
 
 mod due;
 mod prune;
@@ -113,7 +114,7 @@ impl SnapshotHandle<'_> {
             };
             let ended = ScheduleRecord {
                 schedule: None,
-                remains_until: record.remains_until.max(Some(last)),
+                left_until: record.left_until.max(Some(last)),
                 ..record
             };
             self.fleet

@@ -38,7 +38,7 @@ impl Fleet {
             let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
             let since_ms = record.since_ms;
             let mut own = all.remove(&vsi.uid).unwrap_or_default();
-            own.retain(|taken| !remains(taken, record));
+            own.retain(|taken| !is_left(taken, record));
             own.sort_by_key(|taken| {
                 let within = order(taken.due_ms, since_ms, now_ms);
                 std::cmp::Reverse((taken.record.set_backs, within))
@@ -91,13 +91,13 @@ impl Fleet {
     }
 }
 
-/// Whether an earlier policy took the snapshot, which was removed since: it remains until a user deletes it.
-fn remains(taken: &ScheduledSnapshot, record: &ScheduleRecord) -> bool {
+/// Whether a policy took the snapshot that was removed since: it remains until a user deletes it.
+fn is_left(taken: &ScheduledSnapshot, record: &ScheduleRecord) -> bool {
     let due = DueTime {
         set_backs: taken.record.set_backs,
         ms: taken.due_ms,
     };
-    record.remains_until.is_some_and(|until| due <= until)
+    record.left_until.is_some_and(|until| due <= until)
 }
 
 /// Orders snapshots by when they were taken, also those of earlier versions, which did not count how often the clock was
