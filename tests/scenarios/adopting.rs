@@ -2,7 +2,7 @@
 //! operator made.
 
 use serde_json::{Value, json};
-use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, SIMULATED_IMAGE, Vsi, Vsiflow};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
 const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cdd";
@@ -269,4 +269,101 @@ fn a_domain_is_not_adopted_under_the_name_of_another_vsi() {
         .run(&["adopt", UID, "--as", "second"])
         .exits(0)
         .says("vsi/second is adopted");
+}
+
+#[test]
+fn a_proposed_promise_to_retain_outlives_a_deletion_and_an_adoption() {
+    let vsiflow = Vsiflow::simulated();
+    let web = || Vsi::named("web").uid(UID).with("updatePolicy: Manual");
+    vsiflow.apply(web(), &[]).exits(0);
+    let proposed = web().cpus(2).with("deletionPolicy: Retain");
+    vsiflow.apply(proposed, &[]);
+    vsiflow.run(&["delete", "web", "--yes"]).exits(0);
+    vsiflow.run(&["adopt", UID]).exits(0);
+    assert_eq!(vsiflow.vsi("web")["spec"]["deletionPolicy"], "Retain");
+    let before = vsiflow.sim();
+    vsiflow.run(&["delete", "web", "--yes", "--wait"]).exits(0);
+    assert_eq!(vsiflow.sim().domains(), before.domains());
+    assert_eq!(vsiflow.sim().all_volumes(), before.all_volumes());
+}
+
+/// A server `web` with this line in its spec.
+fn server(line: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: web, uid: {UID}}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n  guest: {{type: cloudInit}}\n  {line}\n---\n"
+    )
+}
+
+fn server_with_disk() -> String {
+    let web = server("diskSelector: {matchLabels: {disks: web}}");
+    format!(
+        "{web}apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDisk\n\
+         metadata: {{name: data, labels: {{disks: web}}}}\nspec: {{size: 1Gi, deletionPolicy: Delete}}\n---\n"
+    )
+}
+
+/// A VSI with a data disk, adopted by the journal that has the disk.
+fn adopted_again() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server_with_disk(), &[]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first", "--wait"])
+        .exits(0);
+    vsiflow
+        .run(&["delete", "web", "--orphan", "--yes"])
+        .exits(0);
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow
+}
+
+#[test]
+fn a_data_disk_of_this_journal_is_the_same_disk_after_an_adoption() {
+    let vsiflow = adopted_again();
+    let before = vsiflow.sim().domain("default/web")["spec"].clone();
+    let planned = plan(&vsiflow, server_with_disk(), 0);
+    assert_eq!(planned["items"][0]["action"], "none", "{planned:#}");
+    vsiflow.apply(server_with_disk(), &[]).exits(0);
+    assert_eq!(vsiflow.sim().domain("default/web")["spec"], before);
+    plan(&vsiflow, server_with_disk(), 0);
+}
+
+#[test]
+fn a_snapshot_is_restored_whole_after_an_adoption() {
+    let vsiflow = adopted_again();
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes", "--wait"])
+        .exits(0)
+        .says("loses the content of disk boot")
+        .says("loses the content of disk disk/data");
+    let history = vsiflow.history("web");
+    assert!(history.iter().any(|event| event.step() == "restore_disks"));
+}
+
+#[test]
+fn a_boot_disk_that_was_adopted_is_not_made_for_one_start_by_the_first_document() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(server("bootDisk: {mode: copy}"), &[])
+        .exits(0);
+    vsiflow
+        .run(&["delete", "web", "--orphan", "--yes"])
+        .exits(0);
+    vsiflow.run(&["adopt", UID]).exits(0);
+    let boot = vsiflow.sim().boot_disk("default/web");
+    let ephemeral = || server("bootDisk: {mode: ephemeral}");
+    plan(&vsiflow, ephemeral(), 4);
+    vsiflow
+        .apply(ephemeral(), &[])
+        .exits(4)
+        .says("apply it with `mode: copy` first");
+    // Once the disk is known to last, the change shows what it destroys.
+    vsiflow
+        .apply(server("bootDisk: {mode: copy}"), &[])
+        .exits(0);
+    vsiflow.run(&["restart", "web", "--wait"]).exits(0);
+    assert_eq!(vsiflow.sim().boot_disk("default/web"), boot);
+    let planned = plan(&vsiflow, ephemeral(), 1);
+    assert!(planned.to_string().contains("rebuil"), "{planned:#}");
 }

@@ -112,6 +112,63 @@ fn server_on(host: &str, name: &str) -> String {
     )
 }
 
+/// Restores the journal from `kept.backup`, while the hosts stay as they are.
+fn restore_kept(vsiflow: &Vsiflow) {
+    let state = vsiflow.state();
+    let sim = vsiflow.folder().join("sim-kept");
+    fs::rename(state.join("sim"), &sim).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    vsiflow.run(&["restore", "kept.backup"]).exits(0);
+    fs::rename(&sim, state.join("sim")).unwrap();
+    vsiflow.run(&["restore", "--confirm"]).exits(0);
+}
+
+#[test]
+fn a_restored_journal_makes_no_server_a_second_time_that_its_own_host_has() {
+    let vsiflow = Vsiflow::of_documents();
+    vsiflow.apply(server_on("a", "one"), &["--wait"]).exits(0);
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.apply(server_on("a", "web"), &["--wait"]).exits(0);
+    restore_kept(&vsiflow);
+    let before = vsiflow.sim_of("a");
+    vsiflow
+        .apply(server_on("a", "web"), &["--wait"])
+        .exits(4)
+        .says("VSI0211");
+    let after = vsiflow.sim_of("a");
+    assert_eq!(after.domains(), before.domains());
+    assert_eq!(after.volumes(), before.volumes());
+    // Once the journal knows it, it is the server of that name.
+    vsiflow.run(&["delete", "web", "--orphan"]).exits(0);
+    vsiflow.run(&["adopt", "default/web"]).exits(0);
+    vsiflow.apply(server_on("a", "web"), &["--wait"]).exits(0);
+    assert_eq!(vsiflow.sim_of("a").domains(), before.domains());
+}
+
+#[test]
+fn a_restored_journal_rebuilds_no_server_that_was_made_anew_since() {
+    for newer_host in ["a", "b"] {
+        let vsiflow = Vsiflow::of_documents();
+        for (host, name) in [("a", "web"), ("b", "other")] {
+            vsiflow.apply(server_on(host, name), &["--wait"]).exits(0);
+        }
+        vsiflow.run(&["backup", "kept.backup"]).exits(0);
+        vsiflow.run(&["delete", "web", "--yes", "--wait"]).exits(0);
+        vsiflow
+            .apply(server_on(newer_host, "web"), &["--wait"])
+            .exits(0);
+        restore_kept(&vsiflow);
+        let before = ["a", "b"].map(|host| vsiflow.sim_of(host));
+        vsiflow
+            .run(&["rebuild", "web", "--yes", "--wait"])
+            .exits(4)
+            .says("VSI0211");
+        for (host, before) in ["a", "b"].iter().zip(&before) {
+            assert_eq!(vsiflow.sim_of(host).domains(), before.domains());
+        }
+    }
+}
+
 #[test]
 fn a_restored_journal_makes_no_server_a_second_time_that_another_host_has() {
     let vsiflow = Vsiflow::of_documents();
@@ -120,13 +177,7 @@ fn a_restored_journal_makes_no_server_a_second_time_that_another_host_has() {
     }
     vsiflow.run(&["backup", "kept.backup"]).exits(0);
     vsiflow.apply(server_on("b", "web"), &["--wait"]).exits(0);
-    let state = vsiflow.state();
-    let sim = vsiflow.folder().join("sim-kept");
-    fs::rename(state.join("sim"), &sim).unwrap();
-    fs::remove_dir_all(&state).unwrap();
-    vsiflow.run(&["restore", "kept.backup"]).exits(0);
-    fs::rename(&sim, state.join("sim")).unwrap();
-    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    restore_kept(&vsiflow);
     vsiflow
         .apply(server_on("a", "web"), &["--wait"])
         .exits(4)

@@ -482,3 +482,25 @@ fn a_disk_is_not_taken_over_by_its_uid_and_a_name_has_one_disk() {
     assert_eq!(disk(&vsiflow, "data"), before);
     assert_eq!(vsiflow.sim().volumes(), [own]);
 }
+
+#[test]
+fn one_volume_is_not_two_disks_of_a_server() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(DiskDocument::named("other"), &[]).exits(0);
+    volume_by_hand(&vsiflow, "by-hand", "raw");
+    let reference = |name: &str| {
+        format!(
+            "apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDiskRef\n\
+             metadata: {{name: {name}, labels: {{disks: web}}}}\n\
+             spec: {{volumeName: by-hand, storagePool: images}}\n---\n"
+        )
+    };
+    let web = Vsi::named("web").choosing_disks();
+    let documents = format!("{web}---\n{}{}", reference("one"), reference("two"));
+    vsiflow
+        .apply(documents, &[])
+        .exits(4)
+        .says("VSI0219")
+        .says("another disk of this VSI is the same volume");
+    assert!(vsiflow.sim().domains().is_empty());
+}

@@ -217,6 +217,38 @@ fn a_disk_that_only_the_newest_template_retains_stays() {
 }
 
 #[test]
+fn members_whose_deletion_is_ordered_and_not_begun_stay_when_the_drain_is_taken_back() {
+    let vsiflow = Vsiflow::of_documents();
+    let own = "  diskTemplates:\n  - metadata: {name: data}\n    spec: {size: 1Gi, deletionPolicy: Delete}\n";
+    let documents = hosts() + &pool(2, own, "    evictable: true\n", "");
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    let there = on(&vsiflow, "sim:a");
+    let (domains, volumes) = {
+        let sim = vsiflow.sim_of("a");
+        (
+            format!("{:?}", sim.domains()),
+            format!("{:?}", sim.volumes()),
+        )
+    };
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow.run(&["host", "drain", "sim:a", "--move", "--yes"]);
+    let deleting = vsiflow.run(&["get", "vsi"]).exits(0);
+    assert!(deleting.stdout.contains("Deleting"), "{}", deleting.stdout);
+    vsiflow.run(&["host", "uncordon", "sim:a"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    assert_eq!(on(&vsiflow, "sim:a"), there);
+    let sim = vsiflow.sim_of("a");
+    assert_eq!(format!("{:?}", sim.domains()), domains);
+    assert_eq!(format!("{:?}", sim.volumes()), volumes);
+    for member in &there {
+        assert_eq!(vsiflow.phase(member), "Running");
+        vsiflow.run(&["restart", member, "--wait"]).exits(0);
+    }
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
 fn where_no_other_host_fits_nothing_is_deleted_and_the_reason_is_told() {
     let vsiflow = Vsiflow::of_documents();
     let documents = hosts() + &pool(2, "", "", EPHEMERAL);

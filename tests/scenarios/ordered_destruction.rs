@@ -322,6 +322,26 @@ fn a_power_command_takes_up_no_replacement_that_is_stuck() {
     assert_kept(&vsiflow, "stop");
 }
 
+#[test]
+fn a_drained_host_takes_up_no_replacement_that_is_stuck() {
+    let vsiflow = with_stuck_rebuild();
+    write(&vsiflow);
+    let drain = ["host", "drain", "sim", "--stop"];
+    vsiflow
+        .run(&drain)
+        .exits(4)
+        .says("VSI0041")
+        .says("vsiflow cancel default/web");
+    assert_kept(&vsiflow, "a drain");
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&drain).exits(0);
+    assert_kept(&vsiflow, "a drain");
+    vsiflow
+        .run(&["host", "uncordon", "sim", "--start"])
+        .exits(1);
+    assert_kept(&vsiflow, "its end");
+}
+
 /// Orders a deletion while everything is paused.
 fn delete_later(vsiflow: &Vsiflow, object: &str) {
     vsiflow.run(&["pause", "--all"]).exits(0);

@@ -497,12 +497,35 @@ fn what_a_kill_left_of_a_pool_is_continued() {
 }
 
 /// A policy does not wait for the rollout that brings it to the records of members.
+const DELETES: &str =
+    "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Delete}}]";
+const RETAINS: &str =
+    "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Retain}}]";
+
+#[test]
+fn a_disk_that_is_retained_before_its_deletion_begins_stays() {
+    let vsiflow = Vsiflow::simulated();
+    let wait = ["--wait"];
+    vsiflow
+        .apply(PoolManifest::of(2).with(DELETES), &wait)
+        .exits(0);
+    let disk = vsiflow
+        .run(&["get", "disk", "data-web-1", "-o", "json"])
+        .exits(0)
+        .json();
+    let volume = disk["metadata"]["uid"].as_str().unwrap();
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow.run(&["scale", "pool/web", "--replicas", "1"]);
+    vsiflow.apply(PoolManifest::of(1).with(RETAINS), &["--timeout", "1s"]);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    assert_eq!(names(&vsiflow), "web-0");
+    assert!(vsiflow.sim().volumes().contains(&volume));
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
 #[test]
 fn a_disk_that_the_newest_template_retains_is_not_deleted() {
-    const DELETES: &str =
-        "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Delete}}]";
-    const RETAINS: &str =
-        "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Retain}}]";
     let vsiflow = Vsiflow::simulated();
     let disks = || -> Vec<(String, String)> {
         let listed = vsiflow.run(&["get", "disk", "-o", "json"]).exits(0).json();

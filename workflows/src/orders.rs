@@ -17,7 +17,7 @@ use crate::{
     data_disk, delete_vsi, group,
     plan::{self, Destroyed, How, Plan, PlannedChange},
     pool,
-    record::VsiRecord,
+    record::{PowerAction, VsiRecord},
     restoration, snapshot,
 };
 
@@ -273,10 +273,26 @@ fn needed(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Vec<NeededOrd
     let is_restoration =
         |change: &PlannedChange| change.path == plan::SNAPSHOT && change.how == How::Restart;
     let restores = plan.changes.iter().any(is_restoration);
-    let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
+    let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state)
+        || boots_over_a_lasting_disk(record, plan, state);
     let restoration = restores.then_some(NeededOrder::Restoration);
     let boot_disk = rebuilds.then_some(NeededOrder::BootDisk);
     restoration.into_iter().chain(boot_disk).collect()
+}
+
+/// Whether a boot is ordered that makes the boot disk anew, while the present one was to last: the VSI was adopted with it,
+/// or its journal does not know that it was for one start.
+fn boots_over_a_lasting_disk(record: &VsiRecord, plan: &Plan, state: &EntityState) -> bool {
+    let action = record.power.and_then(|power| power.action);
+    let mut changes = plan.changes.iter();
+    let power = changes.find(|change| change.path == plan::POWER);
+    let boots = power.is_some_and(|power| match action {
+        Some(PowerAction::Restart) => true,
+        Some(PowerAction::Start) => power.before != power.after,
+        _ => false,
+    });
+    let lasts = || state.objects.made.contains_key(&boot_object(record, state));
+    boots && boot_disks::is_ephemeral(&record.vsi) && lasts()
 }
 
 /// Checks that a command which orders nothing would not carry out an order that is open. A plan that lacks its order

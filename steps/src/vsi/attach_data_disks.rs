@@ -1,6 +1,9 @@
 //! Finds the data disks of the VSI, and creates missing ones.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -201,6 +204,7 @@ async fn gather(
     if let Some(own) = domains.iter().find(|domain| domain.uuid == params.uuid) {
         own_disks::writes_only_to(cx, ports, own, &params.named).await?;
     }
+    refuse_same_file(ports, &params.disks, &volumes)?;
     let host = HostObjects { domains, listed };
     let mut disks = Vec::new();
     let requested = params.disks.iter().zip(serials(&params.disks));
@@ -219,6 +223,22 @@ async fn gather(
     Ok(Output { disks })
 }
 
+/// Refuses two disks that are one file: the guest would write to it by both.
+fn refuse_same_file(
+    ports: &HostPorts,
+    disks: &[Disk],
+    volumes: &[VolumeInfo],
+) -> Result<(), Failure> {
+    let mut names = BTreeMap::new();
+    for (disk, volume) in disks.iter().zip(volumes) {
+        if let Some(other) = names.insert(&volume.path, &disk.name) {
+            let why = format!("disk {other} of this VSI is the same file");
+            return Err(reserved(ports, &volume.key, &why));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses volumes that vsiflow reserves: a guest that writes to a base image or its sidecar controls
 /// what others boot.
 async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
@@ -232,10 +252,14 @@ async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Fail
             Some(_) => "it is a base image, which others boot from",
         }
     };
-    Err(error::RESERVED_VOLUME
-        .failure(format!("the volume cannot be a data disk: {what}"))
+    Err(reserved(ports, key, what))
+}
+
+fn reserved(ports: &HostPorts, key: &VolumeKey, why: &str) -> Failure {
+    error::RESERVED_VOLUME
+        .failure(format!("the volume cannot be a data disk: {why}"))
         .on_host(ports.host.name())
-        .of_object(format!("volume {key}")))
+        .of_object(format!("volume {key}"))
 }
 
 /// The disk's format in the definition of this or another VSI.

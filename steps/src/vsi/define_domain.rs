@@ -20,8 +20,8 @@ use crate::{
     guest::{GuestType, Seed},
     names, ownership,
     ports::{
-        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Graphics, GuestSupport, Hosts,
-        MachineSpec, NicSpec, Platform, VolumeFormat, VolumeKey,
+        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Graphics, GuestSupport, HostPorts,
+        Hosts, MachineSpec, NicSpec, Platform, VolumeFormat, VolumeKey,
     },
 };
 
@@ -140,6 +140,22 @@ impl DefineDomain {
     pub fn new(hosts: Arc<dyn Hosts>) -> Self {
         Self { hosts }
     }
+
+    /// Refuses to define a domain that its host has not, if another host may have the VSI.
+    async fn refuse_elsewhere(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        params: &Params,
+    ) -> Result<(), Failure> {
+        let Params {
+            host, uuid, title, ..
+        } = params;
+        if cx.intended_before && !was_undefined(cx) {
+            elsewhere::refuse_moved(cx, &self.hosts, host, *uuid).await?;
+        }
+        elsewhere::refuse_forgotten(cx, &self.hosts, host, ports, *uuid, title).await
+    }
 }
 
 #[async_trait]
@@ -177,8 +193,8 @@ impl Step for DefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        if before.is_none() && cx.intended_before && !was_undefined(cx) {
-            elsewhere::refuse_moved(cx, &self.hosts, &params.host, params.uuid).await?;
+        if before.is_none() {
+            self.refuse_elsewhere(cx, &ports, params).await?;
         }
         let replaced = ReplacedDefinition {
             domain: before.as_ref(),

@@ -41,21 +41,27 @@ pub(super) async fn refuse_moved(
     }
 }
 
-/// Refuses to make a VSI for the first time in a journal that may have forgotten it, if another host has its domain, or
-/// a domain of its name that this journal made and does not know. Hosts that do not answer are left out.
+/// Refuses to make a VSI where its host has none, in a journal that may have forgotten what it did: if its host shows
+/// that, or if another host has the VSI's domain, or a domain of its name that this journal made and does not know.
+/// Other hosts that do not answer are left out.
+///
+/// On its own host every unknown change counts, as before anything that cannot be undone: a newer VSI of another name
+/// may have the address that this one would get.
 ///
 /// # Errors
-/// Blocked, `VSI0211`.
+/// Blocked, `VSI0211`; port errors of its own host by their kind.
 pub(super) async fn refuse_forgotten(
     cx: &StepContext,
     hosts: &Arc<dyn Hosts>,
     here: &str,
+    ports: &HostPorts,
     uid: Uuid,
     title: &str,
 ) -> Result<(), Failure> {
     if !hosts.has_forgotten() {
         return Ok(());
     }
+    ownership::not_behind_host(cx, ports).await?;
     let is_it = |domain: &DomainInfo| {
         let is_namesake = !title.is_empty() && domain.title.as_deref() == Some(title);
         domain.uuid == uid || is_namesake && ownership::not_behind(cx, domain).is_err()

@@ -87,7 +87,7 @@ impl ResolveHost {
         active_pool(&ports, &params.pool).await?;
         if let Some(uuid) = params.uuid {
             let (hosts, here, title) = (&self.hosts, &params.host, &params.title);
-            elsewhere::refuse_forgotten(cx, hosts, here, uuid, title).await?;
+            elsewhere::refuse_forgotten(cx, hosts, here, &ports, uuid, title).await?;
         }
         let (hostname, boot_id, shell) = (facts.hostname, facts.boot_id, facts.shell);
         Ok(Output {

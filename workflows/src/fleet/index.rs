@@ -57,9 +57,16 @@ impl Known {
     /// Whether everything on its host remains when it is deleted. Its record and its newest document must
     /// both say `Delete`: a promise to retain data holds before the change with it is approved.
     pub(crate) fn is_retained(&self) -> bool {
+        self.newest_policy() != DeletionPolicy::Delete
+    }
+
+    /// Its deletion policy: `Delete` only if every newest document says so, also one that waits for approval.
+    pub(crate) fn newest_policy(&self) -> DeletionPolicy {
         let proposed = self.record.proposed.iter().map(|proposed| &proposed.vsi);
-        let mut newest = std::iter::once(&self.record.vsi).chain(proposed);
-        newest.any(|vsi| vsi.deletion_policy != DeletionPolicy::Delete)
+        let newest = std::iter::once(&self.record.vsi).chain(proposed);
+        let mut policies = newest.map(|vsi| vsi.deletion_policy);
+        let retained = policies.find(|policy| *policy != DeletionPolicy::Delete);
+        retained.unwrap_or(DeletionPolicy::Delete)
     }
 
     /// Returns the VSI, or an error if it cannot be read.

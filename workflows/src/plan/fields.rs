@@ -6,6 +6,7 @@ use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
 use super::{How, PlannedChange, Touched};
 use crate::{
+    boot_disks::is_ephemeral,
     record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
     restoration,
     spec::FieldChange,
@@ -28,6 +29,7 @@ pub(super) fn changes(
         .filter(|field| !is_derived(&field.path) && is_known(before, record, &field.path))
         .map(change)
         .map(|change| of_guest(change, record))
+        .map(|change| of_adopted(change, before))
         .collect();
     let guest = record.vsi.guest_type();
     for change in changes.iter_mut().filter(|change| configures(&change.path)) {
@@ -62,7 +64,7 @@ pub(super) fn changes(
     let action = record.power.and_then(|power| power.action);
     if from != to || action.is_some() {
         changes.push(PlannedChange {
-            path: "powerState".to_owned(),
+            path: POWER.to_owned(),
             before: serde_json::to_value(from).ok(),
             after: serde_json::to_value(to).ok(),
             how: How::InPlace,
@@ -72,6 +74,8 @@ pub(super) fn changes(
     changes
 }
 
+/// The path of the power state.
+pub(crate) const POWER: &str = "powerState";
 /// The path of a snapshot order.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 
@@ -135,6 +139,10 @@ const NEW_INSTANCE: &str = "cloud-init runs it at the next start, under a new in
 pub(crate) const NEVER_SHRINKS: &str =
     "a data disk never shrinks: the data at its end would be lost";
 const FRESH_GUEST: &str = "a guest reads it only with a new boot disk";
+/// The path of the boot disk's mode.
+const BOOT_DISK_MODE: &str = "bootDisk.mode";
+const ADOPTED_DISK: &str = "the boot disk that it was adopted with would be made anew at its next start: apply it with \
+                            `mode: copy` first; a later change of the mode shows what it destroys";
 const NEXT_START: &str = "a guest sees it from its next start on";
 const TREATMENT: &str = "it says how vsiflow treats the VSI, not what the VSI is";
 const COPY: &str = "the boot disk is a copy of the image";
@@ -166,7 +174,21 @@ fn is_known(before: &PreviousInputs, record: &VsiRecord, path: &str) -> bool {
         _ if !before.unknown.contains(head) => true,
         // The intended order is unknown, so only the set of volumes is compared.
         "disks" => sorted(before.volumes()) != sorted(record.volumes()),
+        // Whatever was intended, the guest has written to the disk that it was adopted with.
+        "bootDisk" => path == BOOT_DISK_MODE && is_ephemeral(&record.vsi),
         _ => false,
+    }
+}
+
+/// A change of an adopted VSI by its first document, which changes nothing on the host.
+fn of_adopted(change: PlannedChange, before: &PreviousInputs) -> PlannedChange {
+    if change.path != BOOT_DISK_MODE || !before.unknown.contains("bootDisk") {
+        return change;
+    }
+    PlannedChange {
+        how: How::Refused,
+        why: ADOPTED_DISK.to_owned(),
+        ..change
     }
 }
 

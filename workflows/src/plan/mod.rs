@@ -21,7 +21,7 @@ use crate::{
 
 pub use crate::inputs::base;
 
-pub(crate) use fields::{DEFINITION, NEVER_SHRINKS, SNAPSHOT};
+pub(crate) use fields::{DEFINITION, NEVER_SHRINKS, POWER, SNAPSHOT};
 pub use touched::Touched;
 
 /// How a change comes about, from what costs nothing to what is not done at all.

@@ -42,6 +42,11 @@ impl KnownDisk {
         self.record.made || newest
     }
 
+    /// Whether its deletion is requested, with its volume, and not done.
+    pub(in crate::fleet) fn is_being_destroyed(&self) -> bool {
+        self.workflow() == data_disk::DELETE && !self.is_deleted()
+    }
+
     pub(super) fn workflow(&self) -> &str {
         let desired = self.state.desired.as_ref();
         desired.map_or("", |desired| desired.workflow.as_str())

@@ -7,13 +7,13 @@ use vsiflow_steps::{error, names};
 use crate::fleet::{ErrorKind, Fleet, FleetError};
 use crate::{
     record::{DiskRecord, disk_entity},
-    spec::{DesiredVsi, desired::DiskOrigin},
+    spec::{DesiredDisk, DesiredVsi, desired::DiskOrigin},
 };
 
 impl Fleet {
     /// Refuses a VSI whose data disk is a volume that vsiflow reserves for itself, or the data disk of
-    /// another namespace, deleted or not. Base images can only be recognised on the host, and are refused
-    /// there.
+    /// another namespace, deleted or not, or that has one volume as two of its disks. Base images, and one file
+    /// under two names, can only be recognised on the host, and are refused there.
     ///
     /// # Errors
     /// Blocked, `VSI0219`; when the journal cannot be read.
@@ -33,8 +33,36 @@ impl Fleet {
                 let why = "it is the data disk of another namespace";
                 return Err(refused(vsi, volume, why));
             }
+            if self.is_another_disk(vsi, disk, volume).await? {
+                let why = "another disk of this VSI is the same volume";
+                return Err(refused(vsi, volume, why));
+            }
         }
         Ok(())
+    }
+
+    /// Whether another disk of the VSI is this volume of the disk's pool.
+    async fn is_another_disk(
+        &self,
+        vsi: &DesiredVsi,
+        disk: &DesiredDisk,
+        volume: &str,
+    ) -> Result<bool, FleetError> {
+        let others = vsi.disks.iter().filter(|other| other.name != disk.name);
+        for other in others.filter(|other| other.pool == disk.pool) {
+            let is_same = match &other.source {
+                DiskOrigin::Existing { volume: another } => another == volume,
+                DiskOrigin::Made { uid: Some(uid), .. } => uid.to_string() == volume,
+                DiskOrigin::Made { uid: None, .. } => {
+                    let made = self.disks().find(&vsi.namespace, &other.name).await;
+                    made.is_ok_and(|entity| entity.id() == volume)
+                }
+            };
+            if is_same {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the volume is the data disk of another namespace: the volume of a data disk is named by the

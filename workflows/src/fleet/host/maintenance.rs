@@ -43,7 +43,8 @@ impl HostHandle<'_> {
     /// return to their earlier power state. Returns all VSIs that continue.
     ///
     /// # Errors
-    /// As for [`HostHandle::cordon`].
+    /// As for [`HostHandle::cordon`]. With `start`, `VSI0041` as for [`HostHandle::drain`]; then the host is uncordoned,
+    /// and nothing is started.
     pub async fn uncordon(
         self,
         host: &str,
@@ -79,7 +80,8 @@ impl HostHandle<'_> {
     /// [`HostHandle::uncordon`] starts it again. Returns the VSIs that are to be off.
     ///
     /// # Errors
-    /// As for [`HostHandle::cordon`].
+    /// As for [`HostHandle::cordon`]. `VSI0041` if a VSI on it has a replacement of its disks that is ordered and stuck:
+    /// shutting it down would carry that out. Then the host is cordoned, and nothing is shut down.
     pub async fn drain(
         self,
         host: &str,
@@ -95,6 +97,7 @@ impl HostHandle<'_> {
             }
             let before = known.record.power_state();
             if before == PowerState::Stopped && !known.state.is_settled() {
+                self.fleet.refuse_ordered_replacement(&known)?;
                 self.fleet
                     .engine
                     .retry(known.entity.clone(), by.clone())

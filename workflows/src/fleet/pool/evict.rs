@@ -289,14 +289,17 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         let mut pools = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
-            let concerned = pool.record.evicting.values().any(|one| one.from == host);
+            let mut evictions = pool.record.evicting.values();
+            let concerned = evictions.any(|eviction| eviction.from == host);
             if !concerned || pool.is_deleting() {
                 continue;
             }
-            let found = self.members(&pool).await?;
+            let leaving = self.members(&pool).await?;
+            self.take_back_evictions(&pool, &leaving, host, by).await?;
+            let members = self.members(&pool).await?;
             let mut record = pool.record.clone();
             record.evicting.retain(|uid, eviction| {
-                let member = found.members.get(&eviction.number);
+                let member = members.members.get(&eviction.number);
                 let waits = member
                     .is_some_and(|known| known.record.uid == *uid && !is_deleting(&known.state));
                 eviction.from != host || !waits
@@ -308,6 +311,34 @@ impl Fleet {
         }
         self.record(updates, by.clone()).await?;
         self.work_on_pools(pools);
+        Ok(())
+    }
+
+    /// Takes back the deletions of the members that leave the host, and of their disks, as far as nothing of them is
+    /// destroyed yet: everything may be paused, or the host silent, since they were ordered.
+    async fn take_back_evictions(
+        &self,
+        pool: &KnownPool,
+        leaving: &PoolMembers,
+        host: &str,
+        by: &vsiflow_engine::executor::By,
+    ) -> Result<(), FleetError> {
+        for (uid, eviction) in &pool.record.evicting {
+            let member = leaving.members.get(&eviction.number);
+            let member = member.filter(|member| member.record.uid == *uid);
+            let Some(member) = member.filter(|_| eviction.from == host) else {
+                continue;
+            };
+            if !is_deleting(&member.state) || !self.take_back_deletion(member, by).await? {
+                continue;
+            }
+            let disks = leaving.disks.iter();
+            for disk in disks.filter(|disk| eviction.disks.contains(&disk.uid)) {
+                if disk.is_deleting() && !disk.is_deleted() {
+                    self.take_back_disk_deletion(disk, by).await?;
+                }
+            }
+        }
         Ok(())
     }
 }

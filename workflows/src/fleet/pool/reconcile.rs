@@ -430,6 +430,24 @@ impl Fleet {
         Ok(open)
     }
 
+    /// Forgets the data disks that are to be deleted, that a newest template retains since, and of which nothing is taken
+    /// away yet: everything may be paused, or their host silent, since their deletion was ordered.
+    async fn keep_retained_disks(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+    ) -> Result<(), FleetError> {
+        let retained = found.disks.iter().filter(|disk| {
+            let policy = found.policies.of_disk(&disk.record.disk);
+            disk.is_being_destroyed() && policy == DeletionPolicy::Retain
+        });
+        for disk in retained {
+            let by = pool.controller("the newest template retains it");
+            self.forget_instead(disk, by).await?;
+        }
+        Ok(())
+    }
+
     /// Records `Retain` of the data disks that a newest template retains and their own records do not: a later
     /// template would delete what was to stay when its member was given up.
     async fn record_retained_disks(
@@ -437,6 +455,7 @@ impl Fleet {
         pool: &KnownPool,
         found: &PoolMembers,
     ) -> Result<(), FleetError> {
+        self.keep_retained_disks(pool, found).await?;
         let disks = found.disks.iter().filter(|disk| {
             let of = disk.record.disk.member_of.as_ref();
             let leaves = of.is_some_and(|of| pool.is_too_many(of.number));

@@ -310,14 +310,14 @@ impl Fleet {
     ) -> Result<Option<DiskToRestore>, FleetError> {
         let record = &known.record;
         let its = |disk: &&crate::spec::DesiredDisk| vsi_graph::volume(record, disk) == of.volume;
-        let uid = record.vsi.disks.iter().find(its);
-        let uid = uid.and_then(|disk| vsi_graph::disk_uid(record, disk));
-        let entity = uid.and_then(|uid| disk_entity(uid).ok());
-        let Some(state) = entity
-            .as_ref()
-            .and_then(|entity| self.engine.entity(entity))
-        else {
+        let Some(disk) = record.vsi.disks.iter().find(its) else {
             return Ok(None);
+        };
+        let uid = vsi_graph::disk_uid(record, disk);
+        let entity = uid.and_then(|uid| disk_entity(uid).ok());
+        let state = entity.and_then(|entity| self.engine.entity(&entity));
+        let Some(state) = state else {
+            return Err(not_its_own(known, of));
         };
         let disk = self.read_record::<DiskRecord>(&state).await?;
         Ok(disk.map(|disk| DiskToRestore {
@@ -327,6 +327,18 @@ impl Fleet {
             expected: None,
         }))
     }
+}
+
+/// The failure for a disk that the VSI has, and that is only referred to now: it would keep its content, while the
+/// others got an older one.
+fn not_its_own(known: &Known, of: &DiskCopy) -> FleetError {
+    let message = format!(
+        "{} of the snapshot is a disk that the VSI only refers to now, and would not be restored with the others",
+        of.disk
+    );
+    let remedy = "apply the document of the disk and of the VSI again; `vsiflow clone` makes another VSI from the snapshot";
+    let object = format!("vsi/{}", known.record.vsi.full_name());
+    refused(&object, &message, remedy)
 }
 
 /// What differs between a VSI now and when its memory was saved.

@@ -3,7 +3,7 @@
 mod disks;
 mod naming;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -19,10 +19,11 @@ use vsiflow_steps::{
 
 use self::disks::AdoptedVolumes;
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, Verdict, VsiHandle, disk::known::KnownDisk, index::Known,
+    store::DesiredUpdates,
 };
 use crate::{
-    adopt_vsi,
+    adopt_vsi, data_disk,
     record::{Adopted, VsiRecord, vsi_entity},
     spec::{
         BootDiskMode, DeletionPolicy, DesiredDisk, DesiredVsi, HostSettings, OnDrift, PowerState,
@@ -127,9 +128,20 @@ impl VsiHandle<'_> {
         if is_marked && known.is_some() && !behind && !self.fleet.is_ahead(&domain) {
             return Ok(Adoption::Managed(entity));
         }
-        let found = self.fleet.found(&ports, domain).await?;
+        let mut found = self.fleet.found(&ports, domain).await?;
+        let namespace = match known {
+            Some(known) => known.record.vsi.namespace.clone(),
+            None => naming::of(&what, &found.domain).0,
+        };
+        let own_disks = self
+            .fleet
+            .name_data_disks(&host, &namespace, &mut found.disks);
+        let own_disks = own_disks.await?;
         let mut record = self.fleet.adopted(&what, &host, found, known).await?;
-        if let Some(forgotten) = earlier.filter(|forgotten| forgotten.may_have_stayed()) {
+        record.disks.extend(own_disks);
+        if let Some(known) = known {
+            record.vsi.deletion_policy = known.newest_policy();
+        } else if let Some(forgotten) = earlier.filter(|forgotten| forgotten.may_have_stayed()) {
             keep_promises(&mut record, forgotten);
         }
         let mut takeover = DesiredUpdates::default();
@@ -187,6 +199,42 @@ impl Fleet {
             own_volumes,
             boot: boot.filter(|_| own_volumes),
         })
+    }
+
+    /// Takes the data disks of this journal among a domain's disks for what they are. Returns their UIDs by their names.
+    async fn name_data_disks(
+        &self,
+        host: &str,
+        namespace: &str,
+        disks: &mut [DesiredDisk],
+    ) -> Result<BTreeMap<String, Uuid>, FleetError> {
+        let mut uids = BTreeMap::new();
+        let mut living = self.known_disks().await?;
+        living.retain(|own| {
+            let disk = &own.record.disk;
+            !own.is_deleted() && disk.host == host && disk.namespace == namespace
+        });
+        for disk in disks {
+            let DiskOrigin::Existing { volume } = &disk.source else {
+                continue;
+            };
+            let is_it = |own: &&KnownDisk| {
+                let key = data_disk::volume(&own.record.disk, &own.entity);
+                key.pool == disk.pool && key.name == *volume
+            };
+            let Some(own) = living.iter().find(is_it) else {
+                continue;
+            };
+            let desired = &own.record.disk;
+            disk.name.clone_from(&desired.name);
+            disk.source = DiskOrigin::Made {
+                uid: desired.uid,
+                size: desired.size,
+                deletion_policy: desired.deletion_policy,
+            };
+            uids.insert(desired.name.clone(), own.uid);
+        }
+        Ok(uids)
     }
 
     /// The record of an adopted VSI: the domain's current state becomes the desired state.
@@ -250,7 +298,7 @@ impl Fleet {
 fn keep_promises(record: &mut VsiRecord, forgotten: &Known) {
     let before = &forgotten.record.vsi;
     let vsi = &mut record.vsi;
-    vsi.deletion_policy = before.deletion_policy;
+    vsi.deletion_policy = forgotten.newest_policy();
     if vsi.host != before.host {
         return;
     }

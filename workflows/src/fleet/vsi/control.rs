@@ -2,15 +2,25 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, Precedence, Timestamp},
+    model::{EntityId, Name, Precedence, Timestamp},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    disk::DeleteVolume,
+    vsi::{DeleteVolumes, UndefineDomain},
 };
 
-use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates};
+use crate::fleet::{
+    Fleet, FleetError, Verdict, VsiHandle, disk::known::KnownDisk, index::Known,
+    store::DesiredUpdates,
+};
 use crate::{
-    data_disk, delete_vsi, orders,
+    boot_disks, data_disk, delete_vsi, orders,
     phase::is_gone,
-    record::{VsiRecord, kind},
+    provision_vsi,
+    record::{DiskRecord, VsiRecord, kind},
     spec::DeletionPolicy,
+    update_vsi,
 };
 
 /// How an object is deleted.
@@ -91,6 +101,90 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
+    /// Takes back the deletion of a VSI, if nothing of it is destroyed yet. Returns whether it stays. Its orders are void
+    /// first: after a crash in between, the deletion is blocked, and is taken back or ordered again.
+    pub(in crate::fleet) async fn take_back_deletion(
+        &self,
+        known: &Known,
+        by: &By,
+    ) -> Result<bool, FleetError> {
+        if !self.voids_deletion(&known.entity, by).await? {
+            return Ok(false);
+        }
+        let workflow = if boot_disks::was_made(&known.state) {
+            update_vsi::NAME
+        } else {
+            provision_vsi::NAME
+        };
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        let mut updates = DesiredUpdates::default();
+        let made_from = known.made_from();
+        updates.add(entity, workflow, supreme, known.record.as_ref(), made_from)?;
+        self.record(updates, by.clone()).await?;
+        Ok(true)
+    }
+
+    /// The same for a data disk.
+    pub(in crate::fleet) async fn take_back_disk_deletion(
+        &self,
+        disk: &KnownDisk,
+        by: &By,
+    ) -> Result<bool, FleetError> {
+        if !self.voids_deletion(&disk.entity, by).await? {
+            return Ok(false);
+        }
+        let record = DiskRecord {
+            turn: None,
+            ..disk.record.clone()
+        };
+        let (entity, supreme) = (disk.entity.clone(), Precedence::Supreme);
+        let mut updates = DesiredUpdates::default();
+        updates.add(entity, data_disk::NAME, supreme, &record, None)?;
+        self.record(updates, by.clone()).await?;
+        Ok(true)
+    }
+
+    /// Forgets a data disk that was to be deleted, if nothing of it is taken away yet: its volume stays.
+    pub(in crate::fleet) async fn forget_instead(
+        &self,
+        disk: &KnownDisk,
+        by: By,
+    ) -> Result<(), FleetError> {
+        if self.voids_deletion(&disk.entity, &by).await? {
+            let namespace = &disk.record.disk.namespace;
+            let (uid, orphan) = (disk.entity.id(), DeletionMode::Orphan);
+            self.disks().delete(namespace, uid, orphan, by).await?;
+        }
+        Ok(())
+    }
+
+    /// Voids the orders of a deletion, unless it began to take something away.
+    async fn voids_deletion(&self, entity: &EntityId, by: &By) -> Result<bool, FleetError> {
+        if self.takes_away(entity) {
+            return Ok(false);
+        }
+        self.engine.cancel(entity.clone(), by.clone()).await?;
+        // A step may have spent the order before it was void.
+        Ok(!self.takes_away(entity))
+    }
+
+    /// Whether a deletion of the entity began to take away its definition or its volumes.
+    fn takes_away(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        state.is_none_or(|state| {
+            let objects = &state.objects;
+            let mut made = objects.made.keys();
+            let steps = [
+                UndefineDomain::NAME,
+                DeleteVolumes::NAME,
+                DeleteVolume::NAME,
+            ];
+            let mut steps = steps.into_iter().map(Name::of);
+            made.any(|object| objects.is_being_destroyed(object))
+                || steps.any(|step| state.intents.contains(&step))
+        })
+    }
+
     /// Whether a VSI or data disk was deleted, or is being deleted, without asking its host: everything that
     /// it has there stays.
     pub fn is_forgotten(&self, entity: &EntityId) -> bool {

@@ -56,7 +56,6 @@ impl VsiHandle<'_> {
         let mut known = self.fleet.find(namespace, name, false).await?;
         refuse(&known, action)?;
         self.fleet.refuse_cordoned(&known, action)?;
-        self.fleet.refuse_ordered_replacement(&known)?;
         Arc::make_mut(&mut known.record).restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
@@ -82,7 +81,10 @@ impl Fleet {
 
     /// Refuses a power command that would take up a replacement of disks which is stuck. One that goes on is waited
     /// for.
-    fn refuse_ordered_replacement(&self, known: &Known) -> Result<(), FleetError> {
+    pub(in crate::fleet) fn refuse_ordered_replacement(
+        &self,
+        known: &Known,
+    ) -> Result<(), FleetError> {
         if !self.is_stuck(&known.entity) || !boot_disks::was_made(&known.state) {
             return Ok(());
         }
@@ -91,7 +93,27 @@ impl Fleet {
         destroys_nothing.map_err(|failure| FleetError::new(ErrorKind::Blocked, failure))
     }
 
+    /// Refuses a power command that would destroy what nobody ordered, before the guest is stopped for it. For a VSI that
+    /// is being worked on, its next graph says so.
+    fn refuse_unordered(&self, record: &VsiRecord, known: &Known) -> Result<(), FleetError> {
+        if !known.state.is_settled() {
+            return Ok(());
+        }
+        let plan = self.plan_of(record, known);
+        match orders::missing(record, &plan, &known.state) {
+            None => Ok(()),
+            Some(missing) => {
+                let failure = orders::not_ordered(record, missing);
+                Err(FleetError::new(ErrorKind::Blocked, failure))
+            }
+        }
+    }
+
     /// Adds the VSI with another power state to `updates`.
+    ///
+    /// # Errors
+    /// Blocked, `VSI0041`, when a replacement of its disks is ordered and stuck, or one would be needed that nobody
+    /// ordered; when the journal fails.
     pub(in crate::fleet) async fn power_update(
         &self,
         known: &Known,
@@ -100,6 +122,7 @@ impl Fleet {
         turn: Option<RolloutPredecessor>,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
+        self.refuse_ordered_replacement(known)?;
         let ids = self.secrets.ids().await?;
         let mut record = VsiRecord {
             power: Some(power),
@@ -109,6 +132,7 @@ impl Fleet {
             ..VsiRecord::clone(&known.record)
         };
         record.retired.retain(|secret| ids.contains(secret));
+        self.refuse_unordered(&record, known)?;
         let precedence = if force || self.is_stuck(&known.entity) {
             Precedence::Supersede
         } else {
