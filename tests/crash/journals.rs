@@ -9,14 +9,16 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::task::unconstrained;
 use vsiflow_engine::{
+    audit::AuditError,
+    backup,
     journal::{
         Append, BatchLink, ChainedJournal, DiskJournal, Entry, Journal, JournalError,
         MemoryJournal, Missing, Offset, Record, States, StatesUpdate, Stored, StreamHead,
     },
-    model::{Hash, StreamId},
+    model::{Event, EventKind, Hash, Name, StreamId, Text, Timestamp},
 };
 
-use super::world::JOURNAL;
+use super::world::{JOURNAL, user};
 
 /// Where the journal is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,4 +298,28 @@ fn a_killed_process_leaves_an_index_that_is_used_or_made_again() {
         let (used, made) = world.journals.index_used();
         assert!(used > 3 && made > 0, "{used} used, {made} made again");
     });
+}
+
+/// Records what `restore` and `restore --confirm` record; without the end of all orders, if those are to outlive it.
+pub async fn begin_new_incarnation(
+    journal: &dyn Journal,
+    voids_orders: bool,
+) -> Result<(), String> {
+    let (by, now) = (user(), Timestamp(0));
+    let event = Event {
+        at: now,
+        actor: by.actor.clone(),
+        reason: by.reason.clone(),
+        kind: EventKind::StateChanged {
+            state: Name::of(backup::RESTORED),
+            detail: Text::default(),
+        },
+    };
+    let words = |error: AuditError| error.to_string();
+    if voids_orders {
+        let voided = backup::disown_objects(journal, &event).await;
+        voided.map_err(words)?;
+    }
+    let confirmed = backup::confirmed(journal, JOURNAL, by.actor, by.reason, now).await;
+    confirmed.map_err(words)
 }

@@ -12,7 +12,7 @@ use vsiflow_workflows::{phase::Phase, record::PowerAction};
 use super::{
     documents::{self, VsiDocument, uuid},
     gate::CrashGate,
-    ownership,
+    journals, ownership,
     world::{CrashWorld, in_virtual_time, reached, user},
 };
 
@@ -57,6 +57,15 @@ impl ScheduleBench {
 
     async fn settles(&self) {
         reached(&self.fleet, uuid(WEB)).await;
+    }
+
+    /// Goes on with the journal as if it was restored from a backup.
+    async fn restored(&mut self) {
+        let journal = self.world.journals.current();
+        let begun = journals::begin_new_incarnation(journal.as_ref(), true);
+        begun.await.unwrap();
+        self.fleet = self.world.start(&CrashGate::safe()).await.unwrap();
+        self.seen = SeenSchedules::default();
     }
 
     async fn look(&mut self) -> Vec<ScheduleNote> {
@@ -275,6 +284,25 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
             .await;
         bench.settles().await;
         assert!(bench.look().await.is_empty());
+    });
+}
+
+#[test]
+fn a_journal_that_was_restored_deletes_no_snapshot_of_before() {
+    in_virtual_time(async {
+        let mut bench = ScheduleBench::of(web()).await;
+        for (hour, whole) in [(1, 1), (2, 2), (3, 2)] {
+            bench.hours(1);
+            bench.until_whole(whole).await;
+            bench.until(|all, _| all.len() == hour).await;
+        }
+        for before in [2, 4] {
+            bench.restored().await;
+            for more in [1, 2, 2] {
+                bench.hours(1);
+                bench.until_whole(before + more).await;
+            }
+        }
     });
 }
 

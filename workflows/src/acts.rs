@@ -15,6 +15,8 @@ pub const DELETE: &str = "delete";
 /// The members of a pool or a group are kept as its document says: those that are too many are deleted, and those
 /// of an earlier template replaced.
 pub const REPLACE_MEMBERS: &str = "replace_members";
+/// A schedule deletes the snapshots that it took beyond those that its policy keeps.
+pub const PRUNE: &str = "prune";
 /// A boot disk is made anew after a boot that failed before the guest was ever ready.
 pub const BOOT_AGAIN: &str = "boot_again";
 

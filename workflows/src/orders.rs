@@ -22,8 +22,8 @@ use crate::{
 };
 
 pub use crate::acts::{
-    BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, REPLACE_MEMBERS, RESTORE, RESTORE_IN_PLACE,
-    UPDATE,
+    BOOT_AGAIN, DELETE, PRUNE, REBUILD, REBUILD_IN_PLACE, REPLACE_MEMBERS, RESTORE,
+    RESTORE_IN_PLACE, UPDATE,
 };
 
 /// The orders to make the boot disk anew: one for the present disk, and one for each that an unfinished change
@@ -159,6 +159,25 @@ pub fn members_are_ordered(entity: &EntityId, state: &EntityState) -> bool {
         Some(pool::FORGET | group::FORGET) => true,
         _ => state.objects.is_ordered(&members_of(entity)),
     }
+}
+
+/// The order by which a schedule of a restored journal deletes what it takes from now on.
+pub(crate) fn for_pruning(schedule: &EntityId) -> DestructionOrder {
+    DestructionOrder {
+        object: superfluous_of(schedule),
+        act: Name::of(PRUNE),
+        shown: Text::new("what is taken since the journal was restored"),
+    }
+}
+
+/// What the order to delete superfluous snapshots names.
+fn superfluous_of(schedule: &EntityId) -> Text {
+    Text::new(format!("superfluous snapshots of {schedule}"))
+}
+
+/// Whether a schedule of a restored journal may delete what it took since.
+pub(crate) fn pruning_is_ordered(schedule: &EntityId, state: &EntityState) -> bool {
+    state.objects.is_ordered(&superfluous_of(schedule))
 }
 
 /// The failure of a controller that may not destroy. `object` is its pool or group, as `KIND/NAME`.

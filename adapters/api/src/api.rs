@@ -25,7 +25,7 @@ use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
     watchers::Watchers,
 };
-use crate::{Commands, ForwardedAnswer, ForwardedRequest, Problem};
+use crate::{Caller, Commands, ForwardedAnswer, ForwardedRequest, Problem};
 
 /// Answers requests. Clones share the state; running commands end when the last clone is dropped.
 #[derive(Clone)]
@@ -172,13 +172,18 @@ impl Api {
         }
     }
 
-    /// The fleets as they were at a moment, or the current ones if `moment` is none.
-    pub(crate) async fn fleets_at(&self, moment: Option<Moment>) -> Result<Arc<Fleets>, Problem> {
+    /// The fleets as they were at a moment, or the current ones if `moment` is none. A caller computes one moment at a time.
+    pub(crate) async fn fleets_at(
+        &self,
+        caller: &Caller,
+        moment: Option<Moment>,
+    ) -> Result<Arc<Fleets>, Problem> {
         let fleets = self.fleets().await?;
-        match moment {
-            Some(moment) => Ok(self.inner.moments.at(&fleets, moment).await?),
-            None => Ok(fleets),
-        }
+        let Some(moment) = moment else {
+            return Ok(fleets);
+        };
+        let _turn = self.inner.turns.moment(caller).await?;
+        Ok(self.inner.moments.at(&fleets, moment).await?)
     }
 
     /// The number of events in all journals that are read: it grows with each event.

@@ -68,9 +68,9 @@ pub(super) async fn refuse_forgotten(
     };
     match search(hosts, here, is_it).await {
         None => Ok(()),
-        Some((ports, domain)) => Err(error::JOURNAL_BEHIND
+        Some((other, domain)) => Err(error::JOURNAL_BEHIND
             .failure("this host has the VSI, and this copy of the journal does not know that")
-            .on_host(ports.host.name())
+            .on_host(other.host.name())
             .of_object(format!("domain {}", domain.uuid))),
     }
 }

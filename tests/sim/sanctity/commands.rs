@@ -19,6 +19,7 @@ pub fn give<'a>(
             Some(pool) => pool.give(fleet, command).boxed(),
             None => std::future::ready(Ok(())).boxed(),
         },
+        UserCommand::Hosts(care) => care.give(fleet).boxed(),
         UserCommand::Take { .. } | UserCommand::Restore(..) | UserCommand::DeleteSnapshot(_) => {
             about_snapshots(fleet, slots, command).boxed()
         }

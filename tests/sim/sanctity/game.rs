@@ -4,10 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::{
-    audit::AuditError,
-    backup,
     journal::{ChainedJournal as _, Journal as _, MemoryJournal, Record},
-    model::{Event, EventKind, Hash, Name, Text, Timestamp},
+    model::Hash,
 };
 use vsiflow_steps::sim::{Faults, SimHostState};
 use vsiflow_workflows::{
@@ -17,6 +15,7 @@ use vsiflow_workflows::{
 
 use super::{
     administrator, defects, export,
+    host_care::HostCare,
     oracle::DiskId,
     orders,
     pools::UserPool,
@@ -28,14 +27,14 @@ use crate::{
     audit::CrashAudit,
     documents::POOL,
     gate::{CrashGate, CrashMoment},
-    journals::WorldJournals,
+    journals::{self, WorldJournals},
     ownership,
     sabotage::Defect,
     sim::{
         game_log,
         plan::{self, UserAction},
     },
-    world::{CrashWorld, HOSTS, JOURNAL, in_virtual_time, user},
+    world::{CrashWorld, HOSTS, in_virtual_time, user},
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -82,6 +81,8 @@ struct SanctityGame {
     restores_backup: bool,
     /// Whether the process works on everything, as a daemon does.
     is_daemon: bool,
+    /// Whether the user also maintains hosts.
+    cares_for_hosts: bool,
     log: Vec<String>,
     report: SanctityReport,
 }
@@ -115,6 +116,7 @@ impl SanctityGame {
             user,
             beats: random.random_range(20..80),
             is_daemon: random.random_bool(0.5),
+            cares_for_hosts: seed.is_multiple_of(4),
             random,
             pending: None,
             is_repeated: false,
@@ -281,6 +283,9 @@ impl SanctityGame {
                 let pool = self.user.pool.as_ref();
                 let pool = pool.filter(|_| random.random_bool(0.4));
                 let command = match pool {
+                    _ if self.cares_for_hosts && random.random_bool(0.2) => {
+                        UserCommand::Hosts(HostCare::draw(random))
+                    }
                     Some(pool) => UserCommand::Pool(pool.command(random)),
                     None => user::command(&self.user.slots, &self.user.snapshots, random),
                 };
@@ -402,7 +407,8 @@ impl SanctityGame {
             let batch = stored.by_ref().take(count).collect();
             restored.restore(batch).await.map_err(words)?;
         }
-        self.begin_new_incarnation(&restored).await?;
+        let voids_orders = self.world.sabotage != Some(Defect::OrdersOutliveRestore);
+        journals::begin_new_incarnation(restored.as_ref(), voids_orders).await?;
         let audit = CrashAudit::new(self.world.hosts.clone());
         audit.durable(&restored.read_all(0, usize::MAX).await.map_err(words)?);
         self.world.journals = WorldJournals::Memory(restored);
@@ -413,27 +419,6 @@ impl SanctityGame {
         self.report.restored += 1;
         self.note(format!("the backup of event {} is restored", backup.last));
         Ok(())
-    }
-
-    /// Records what `restore` and `restore --confirm` record.
-    async fn begin_new_incarnation(&self, journal: &MemoryJournal) -> Result<(), String> {
-        let (by, now) = (user(), Timestamp(0));
-        let event = Event {
-            at: now,
-            actor: by.actor.clone(),
-            reason: by.reason.clone(),
-            kind: EventKind::StateChanged {
-                state: Name::of("Restored"),
-                detail: Text::default(),
-            },
-        };
-        let words = |error: AuditError| error.to_string();
-        if self.world.sabotage != Some(Defect::OrdersOutliveRestore) {
-            let voided = backup::disown_objects(journal, &event).await;
-            voided.map_err(words)?;
-        }
-        let confirmed = backup::confirmed(journal, JOURNAL, by.actor, by.reason, now).await;
-        confirmed.map_err(words)
     }
 
     /// Nothing is broken any more: whatever is tried again by itself is tried now, and power commands follow.
@@ -447,6 +432,11 @@ impl SanctityGame {
             })
             .await;
             administrator::remove_machines(&sim, &self.watch).await;
+        }
+        if self.cares_for_hosts {
+            for care in HostCare::ends() {
+                self.perform(fleet, &UserCommand::Hosts(care)).await;
+            }
         }
         tokio::time::sleep(CALM).await;
         self.look(fleet).await?;

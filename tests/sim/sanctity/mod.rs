@@ -47,6 +47,7 @@ mod commands;
 mod defects;
 mod export;
 mod game;
+mod host_care;
 mod impostors;
 mod oracle;
 mod orders;

@@ -7,7 +7,7 @@ use vsiflow_workflows::{
     record::PowerAction,
 };
 
-use super::{impostors::Impostor, oracle::DiskId, pools::PoolCommand};
+use super::{host_care::HostCare, impostors::Impostor, oracle::DiskId, pools::PoolCommand};
 use crate::{
     documents::{Guest, VsiDocument, uuid},
     sim::plan::{POWER, Slot, UserAction},
@@ -63,6 +63,7 @@ pub enum UserCommand {
     Impersonate(usize, Impostor),
     DeleteImpostor(usize, Impostor),
     Pool(PoolCommand),
+    Hosts(HostCare),
     Look,
     Resume,
     PruneImages,
@@ -88,9 +89,8 @@ impl UserCommand {
             Self::Take { snapshot, .. }
             | Self::Restore(snapshot, _)
             | Self::DeleteSnapshot(snapshot) => Some(snapshot.slot),
-            Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns | Self::Pool(_) => {
-                None
-            }
+            Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns => None,
+            Self::Pool(_) | Self::Hosts(_) => None,
         }
     }
 }

@@ -105,9 +105,9 @@ impl FromRequestParts<Api> for PageContext {
         let others = others.0.into_iter();
         let others =
             others.filter(|(key, value)| !OWN.contains(&key.as_str()) && !value.is_empty());
-        let rights = parts.extensions.get::<Caller>();
-        let rights = rights.map_or(Rights::Look, |caller| caller.rights);
-        let mut context = Self::of(&api, requested, rights)
+        let caller = parts.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| refused(&Problem::view_only()))?;
+        let mut context = Self::of(&api, requested, caller)
             .await
             .map_err(|problem| refused(&problem))?;
         context.at.others = others.take(OTHERS).collect();
@@ -116,9 +116,10 @@ impl FromRequestParts<Api> for PageContext {
 }
 
 impl PageContext {
-    async fn of(api: &Api, requested: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
-        let fleets = api.fleets_at(requested).await?;
+    async fn of(api: &Api, requested: Option<Moment>, caller: &Caller) -> Result<Self, Problem> {
+        let fleets = api.fleets_at(caller, requested).await?;
         let at = At::of(api, &fleets, requested).await?;
+        let rights = caller.rights;
         Ok(Self { fleets, at, rights })
     }
 

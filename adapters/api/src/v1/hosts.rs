@@ -134,8 +134,12 @@ pub(super) fn changes() -> ApiRouter<Api> {
         )
 }
 
-async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<PauseShown> {
-    let why = api.fleets_at(query.at).await?.global_pause();
+async fn paused(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<AtQuery>,
+) -> Answer<PauseShown> {
+    let why = api.fleets_at(&caller, query.at).await?.global_pause();
     Ok(Json(PauseShown {
         on: why.is_some(),
         message: why.map(|why| why.message.to_string()).unwrap_or_default(),

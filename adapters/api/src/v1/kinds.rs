@@ -94,9 +94,10 @@ fn reading_of<K: Kind>() -> ApiRouter<Api> {
 
 async fn list_in_namespaces<K: Kind>(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<ListQuery>,
 ) -> Answer<List<K::Object>> {
-    let fleets = api.fleets_at(query.at).await?;
+    let fleets = api.fleets_at(&caller, query.at).await?;
     let mut objects = K::list(&fleets, query.deleted).await?;
     objects.retain(|object| query.includes(K::identity(object).namespace));
     Ok(List::of(objects))
@@ -104,18 +105,20 @@ async fn list_in_namespaces<K: Kind>(
 
 async fn list<K: Kind>(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<AtQuery>,
 ) -> Answer<List<K::Object>> {
-    let fleets = api.fleets_at(query.at).await?;
+    let fleets = api.fleets_at(&caller, query.at).await?;
     Ok(List::of(K::list(&fleets, false).await?))
 }
 
 async fn get<K: Kind>(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<K::Object> {
-    let fleets = api.fleets_at(query.at).await?;
+    let fleets = api.fleets_at(&caller, query.at).await?;
     let object = K::get(&fleets, &target.namespace, &target.name).await?;
     Ok(Json(object))
 }

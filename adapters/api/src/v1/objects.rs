@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use vsiflow_workflows::fleet::{
 };
 
 use super::resource::{Answer, AtQuery, List, ObjectPath, about};
-use crate::{Problem, api::Api};
+use crate::{Caller, Problem, api::Api};
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
     const VSIS: &str = "virtualservers";
@@ -55,10 +55,12 @@ pub(super) fn host_routes() -> ApiRouter<Api> {
 
 async fn vsi_runs(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<List<RunGraph>> {
-    let (fleets, ObjectPath { namespace, name }) = (api.fleets_at(query.at).await?, &target);
+    let (fleets, ObjectPath { namespace, name }) =
+        (api.fleets_at(&caller, query.at).await?, &target);
     let fleet = fleets.that_has(namespace, name).await?;
     Ok(List::of(fleet.history().run_graphs(namespace, name).await?))
 }
@@ -83,6 +85,7 @@ struct Differences {
 
 async fn vsi_diff(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<DiffQuery>,
 ) -> Answer<Differences> {
@@ -90,8 +93,8 @@ async fn vsi_diff(
         Some(from) => from,
         None => first(&api).await?,
     };
-    let before = api.fleets_at(Some(from)).await?;
-    let after = api.fleets_at(query.to).await?;
+    let before = api.fleets_at(&caller, Some(from)).await?;
+    let after = api.fleets_at(&caller, query.to).await?;
     let object = async |fleets: Arc<Fleets>| {
         let object = fleets.vsi(&target.namespace, &target.name).await;
         object.map(|object| json!(object))

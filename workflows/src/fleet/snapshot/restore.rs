@@ -319,11 +319,11 @@ impl Fleet {
         let Some(state) = state else {
             return Err(not_its_own(known, of));
         };
-        let disk = self.read_record::<DiskRecord>(&state).await?;
-        Ok(disk.map(|disk| DiskToRestore {
+        let recorded = self.read_record::<DiskRecord>(&state).await?;
+        Ok(recorded.map(|recorded| DiskToRestore {
             of: of.clone(),
-            size: Some(disk.disk.size),
-            recorded: data_disk::is_recorded(&disk, &state),
+            size: Some(recorded.disk.size),
+            recorded: data_disk::is_recorded(&recorded, &state),
             expected: None,
         }))
     }

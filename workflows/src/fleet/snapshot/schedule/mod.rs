@@ -7,12 +7,13 @@
 //! missed.
 //!
 //! This module never takes a snapshot that `snapshot create` would refuse. It never deletes one that no
-//! schedule took, nor one that a removed policy left, nor any before a newer one of the same VSI is whole.
+//! schedule took, nor one that a removed policy or a restored journal left, nor any before a newer one of the same VSI is whole.
 //! An obstacle to a snapshot does not block other changes of the VSI: a stuck snapshot is abandoned, and
 //! the schedule says why.
 
 mod due;
 mod prune;
+mod restored;
 mod seen;
 mod status;
 
@@ -103,18 +104,17 @@ impl SnapshotHandle<'_> {
             return Ok(notes);
         }
         seen.refresh(self.fleet).await?;
+        if self.fleet.leave_snapshots_of_before(seen).await? {
+            seen.refresh(self.fleet).await?;
+        }
         self.fleet.end_abandoned(seen).await?;
         for one in seen.scheduled() {
             notes.extend(Box::pin(self.fleet.run_schedule(&one, seen)).await?);
         }
         for record in seen.without_policy() {
-            let last = DueTime {
-                set_backs: record.set_backs,
-                ms: record.due_ms.unwrap_or(0),
-            };
             let ended = ScheduleRecord {
                 schedule: None,
-                left_until: record.left_until.max(Some(last)),
+                left_until: record.left_until.max(Some(record.last_due())),
                 ..record
             };
             self.fleet
@@ -127,6 +127,14 @@ impl SnapshotHandle<'_> {
 }
 
 impl ScheduleRecord {
+    /// The newest due time for which it began a snapshot.
+    fn last_due(&self) -> DueTime {
+        DueTime {
+            set_backs: self.set_backs,
+            ms: self.due_ms.unwrap_or(0),
+        }
+    }
+
     /// The newest of its times, if that is in the future: the clock was set back since.
     fn ahead_of(&self, now: Timestamp) -> Option<Timestamp> {
         let failed_ms = self.failed.as_ref().map(|failed| failed.due_ms);
