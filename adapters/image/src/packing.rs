@@ -25,7 +25,7 @@ use vsiflow_steps::ports::{ImageOwner, ImageStream, SourceError, SourceErrorKind
 use crate::error::{ShownError, causes, error};
 use crate::oci::unfit_layer::UnfitLayer;
 use crate::sparse::SparseForm;
-pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
+pub(crate) use compressed::{MAX_FRAME_HEADER, ZstdFrame, reserve_window};
 pub(crate) use memory::{MemoryBusy, ReservedMemory, SharedMemory};
 use misnamed::Misnamed;
 use ova::UnfitOva;
@@ -37,7 +37,7 @@ const PIECE: usize = 192 * 1024;
 /// How many pieces wait on either side of the unpacking.
 pub(crate) const WAITING: usize = 4;
 /// How much memory the unpacking of a zstd image may use, in bytes.
-pub(crate) const ZSTD_MEMORY: u64 = 34 * 1024 * 1024;
+const ZSTD_MEMORY: u64 = 34 * 1024 * 1024;
 /// The same for xz: `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 72 * 1024 * 1024;
 
