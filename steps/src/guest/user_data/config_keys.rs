@@ -98,6 +98,12 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         .or_else(|| resembling(&config))
 }
 
+/// Whether cloud-init reads this key.
+pub(super) fn is_key(key: &str) -> bool {
+    let plain = key.replace('-', "_");
+    KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
+}
+
 fn wrong_list(config: &Map<String, Value>) -> Option<InputProblem> {
     let is_list = |value: &Value| value.is_array() || value.is_null();
     let is_wrong = |key: &&&str| config.get(**key).is_some_and(|value| !is_list(value));
@@ -133,11 +139,7 @@ fn file_without_path(config: &Map<String, Value>) -> Option<InputProblem> {
 
 /// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.
 fn resembling(keys: &Map<String, Value>) -> Option<InputProblem> {
-    let is_known = |key: &str| {
-        let plain = key.replace('-', "_");
-        KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
-    };
-    let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_known(key));
+    let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_key(key));
     let (key, meant) = unknown.find_map(|key| {
         let plain = key.replace('-', "_");
         let mut known = KEYS.iter();
