@@ -298,6 +298,18 @@ fn a_text_whose_lines_were_joined_is_refused() {
 }
 
 #[test]
+fn a_network_configuration_in_a_cloud_config_is_a_doubt() {
+    let text = "#cloud-config\nnetwork: {version: 2, ethernets: {hunter2: {dhcp4: true}}}\n";
+    let problem = check(text.as_bytes()).unwrap();
+    assert!(problem.is_doubt, "{problem:?}");
+    assert!(
+        problem.remedy.contains("guest.networkConfig"),
+        "{problem:?}"
+    );
+    assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+}
+
+#[test]
 fn what_another_program_may_read_is_a_doubt() {
     for text in [
         "#ps1_sysnative\nWrite-Host",
