@@ -197,9 +197,9 @@ mod tests {
         assert_eq!(check(&disk, 4 * MIB), Ok(()));
         assert_eq!(check(&disk, 4 * MIB - SECTOR), Err(Unfit::CutDisk));
         for sector in [512_u64, 4096] {
-            let disk = gpt_disk(sector as usize, 8 * MIB / sector - 1);
-            assert_eq!(check(&disk, 8 * MIB), Ok(()), "{sector}");
-            let cut = check(&disk, 8 * MIB - SECTOR);
+            let with_gpt = gpt_disk(sector as usize, 8 * MIB / sector - 1);
+            assert_eq!(check(&with_gpt, 8 * MIB), Ok(()), "{sector}");
+            let cut = check(&with_gpt, 8 * MIB - SECTOR);
             assert_eq!(cut, Err(Unfit::CutDisk), "{sector}");
         }
         assert_eq!(
