@@ -152,7 +152,7 @@ pub(super) fn probes(mut probe: Fields<'_>, refusals: &mut Refusals) -> Option<Y
         let mut tcp = probe.object("tcpSocket", refusals);
         let port = port(&mut tcp, refusals);
         tcp.end(refusals);
-        let tcp_socket = |port| instead(node, object([("tcp", Some(port))]).value);
+        let tcp_socket = |number| instead(node, object([("tcp", Some(number))]).value);
         all.extend(port.map(tcp_socket));
     }
     if let Some(node) = probe.peek("httpGet") {

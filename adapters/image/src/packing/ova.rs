@@ -66,8 +66,10 @@ pub(super) fn is_ova(head: &[u8]) -> bool {
 fn first_is_description(head: &[u8]) -> io::Result<bool> {
     let mut archive = tar::Archive::new(head);
     let first = archive.entries()?.next().transpose()?;
-    let is_description =
-        |first: Entry<'_, &[u8]>| first.path_bytes().to_ascii_lowercase().ends_with(b".ovf");
+    let is_description = |file: Entry<'_, &[u8]>| {
+        let name = file.path_bytes().to_ascii_lowercase();
+        name.ends_with(b".ovf")
+    };
     Ok(first.is_some_and(is_description))
 }
 

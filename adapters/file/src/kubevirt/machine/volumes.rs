@@ -181,12 +181,12 @@ pub(super) fn volumes(
             let holds = holds.filter(|_| has_one_source);
             let holds = holds.unwrap_or(KubevirtVolume::Refused);
             let position = listed.len();
-            let volume = ListedVolume {
+            let listed_volume = ListedVolume {
                 holds,
                 path,
                 position,
             };
-            listed.insert(name.to_owned(), volume);
+            listed.insert(name.to_owned(), listed_volume);
         }
     }
     listed
