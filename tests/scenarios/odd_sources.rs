@@ -77,24 +77,36 @@ fn only_whole_disks_become_images_and_others_are_refused_by_their_name() {
 }
 
 #[test]
-fn no_guest_boots_from_an_encrypted_container_that_a_data_disk_may_have() {
+fn no_guest_boots_from_a_container_or_file_system_that_a_data_disk_may_have() {
     let vsiflow = Vsiflow::simulated();
-    let mut container = b"LUKS\xba\xbe\0\x02".to_vec();
-    container.resize(1 << 20, 0);
-    let path = vsiflow.folder().join("container.img");
-    std::fs::write(&path, container).unwrap();
-    let url = format!("file://{}", path.display());
-    let refused = vsiflow
-        .apply(Vsi::named("web").image(&url), &["--wait"])
-        .exits(4);
-    refused
-        .says("VSI0306")
-        .says("an encrypted container (LUKS)")
-        .says("data disk");
-    let disk = DiskDocument::named("secrets")
-        .size("1Gi")
-        .with(&format!("source: {{imageURL: '{url}'}}"));
-    vsiflow.apply(disk, &["--wait"]).exits(0);
+    for (name, at, mark, what) in [
+        (
+            "luks",
+            0,
+            &b"LUKS\xba\xbe\0\x02"[..],
+            "an encrypted container (LUKS)",
+        ),
+        (
+            "ext4",
+            1080,
+            b"\x53\xef",
+            "an ext2, ext3 or ext4 file system",
+        ),
+    ] {
+        let mut content = vec![0; 1 << 20];
+        content[at..at + mark.len()].copy_from_slice(mark);
+        let path = vsiflow.folder().join(format!("{name}.img"));
+        std::fs::write(&path, content).unwrap();
+        let url = format!("file://{}", path.display());
+        let refused = vsiflow
+            .apply(Vsi::named(name).image(&url), &["--wait"])
+            .exits(4);
+        refused.says("VSI0306").says(what).says("data disk");
+        let disk = DiskDocument::named(name)
+            .size("1Gi")
+            .with(&format!("source: {{imageURL: '{url}'}}"));
+        vsiflow.apply(disk, &["--wait"]).exits(0);
+    }
 }
 
 /// A server of `tests/field`; ends with the test.

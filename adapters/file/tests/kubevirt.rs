@@ -477,8 +477,8 @@ fn a_problem_names_the_path_of_the_manifest_and_shows_its_line() {
         (
             "app: centos",
             "app: \"no label\"",
-            "metadata.labels",
-            "labels",
+            "spec.template.metadata.labels.app",
+            "no label",
         ),
         ("name: centos-vm", "name: Centos", "metadata.name", "Centos"),
         (
@@ -486,6 +486,18 @@ fn a_problem_names_the_path_of_the_manifest_and_shows_its_line() {
             "port: 0",
             "spec.template.spec.readinessProbe.tcpSocket.port",
             "port",
+        ),
+        (
+            "guestAgentPing: {}",
+            "httpGet: {port: 80, path: healthz}",
+            "spec.template.spec.readinessProbe.httpGet",
+            "httpGet: {port: 80, path: /healthz}",
+        ),
+        (
+            "running: true",
+            "running: true\n  preference: {name: fedora}",
+            "spec.preference",
+            "remove it",
         ),
         (
             "userData: \"#cloud-config SECRET\"",
@@ -786,6 +798,60 @@ fn a_missing_secret_is_named_where_the_manifest_names_it() {
         warnings.contains("(spec.template.spec.volumes[2].cloudInitNoCloud.secretRef"),
         "{warnings}"
     );
+}
+
+#[test]
+fn volumes_without_disks_are_attached_as_they_are_listed() {
+    let disks =
+        MACHINE.find("          disks:").unwrap()..MACHINE.find("          interfaces").unwrap();
+    let mut machine = MACHINE.to_owned();
+    machine.replace_range(disks, "");
+    // By name, the empty disk would be the first.
+    let resolved = resolved(&format!("{VOLUMES}{machine}{CONFIG_MAP}"));
+    let desired = &resolved.vsis[0].desired;
+    assert_eq!(desired.image.url, "https://images.example.com/centos.qcow2");
+    assert_eq!(desired.disks.len(), 1);
+}
+
+#[test]
+fn a_machine_that_opts_out_takes_no_preset() {
+    let preset = "---\napiVersion: kubevirt.io/v1alpha3\nkind: VirtualMachineInstancePreset\nmetadata: {name: big}\n\
+                  spec: {selector: {matchLabels: {app: centos}}, domain: {cpu: {model: host-passthrough}}}\n";
+    let cpu = |annotations: &str| {
+        let labels = "{labels: {app: centos}";
+        let machine = MACHINE.replacen(labels, &format!("{labels}{annotations}"), 1);
+        let resolved = resolved(&format!("{VOLUMES}{machine}{preset}{CONFIG_MAP}"));
+        resolved.vsis[0].desired.machine.cpu.clone()
+    };
+    let own = cpu(
+        ", annotations: {virtualmachineinstancepresets.admission.kubevirt.io/exclude: \"true\"}",
+    );
+    assert_ne!(cpu(""), own);
+    assert_eq!(
+        cpu(", annotations: {virtualmachinepresets.admission.kubevirt.io/exclude: \"True\"}"),
+        own
+    );
+    assert_eq!(
+        cpu(", annotations: {virtualmachinepresets.admission.kubevirt.io/exclude: \"false\"}"),
+        cpu("")
+    );
+    let other = MACHINE.replacen("{labels: {app", "{annotations: {a: b}, labels: {app", 1);
+    let words = refused(&format!("{VOLUMES}{other}{CONFIG_MAP}"));
+    let expected = "spec.template.metadata.annotations is not supported";
+    assert!(words.contains(expected), "{words}");
+}
+
+#[test]
+fn a_name_that_no_label_holds_selects_its_disks() {
+    let name = "production-database-primary-replica-set-zone-a-rack-17-slot-003-";
+    let named = |end: &str| MACHINE.replace("centos-vm", &format!("{name}{end}"));
+    let machine = named("a");
+    let document = format!("{VOLUMES}{machine}{CONFIG_MAP}").replace(
+        "      readinessProbe",
+        "      hostname: web\n      readinessProbe",
+    );
+    let resolved = resolved(&document);
+    assert_eq!(resolved.vsis[0].desired.disks.len(), 1);
 }
 
 #[test]

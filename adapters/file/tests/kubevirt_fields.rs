@@ -475,10 +475,11 @@ fn a_field_without_a_counterpart_is_refused_by_its_path_wherever_it_is() {
 }
 
 /// The sources that read fields, as they name them.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("../src/kubevirt/data_volume.rs"),
     include_str!("../src/kubevirt/guest.rs"),
     include_str!("../src/kubevirt/machine.rs"),
+    include_str!("../src/kubevirt/machine/labels.rs"),
     include_str!("../src/kubevirt/machine/network.rs"),
     include_str!("../src/kubevirt/machine/volumes.rs"),
     include_str!("../src/kubevirt/preset.rs"),

@@ -25,7 +25,7 @@ use vsiflow_steps::ports::{ImageOwner, ImageStream, SourceError, SourceErrorKind
 use crate::error::{ShownError, causes, error};
 use crate::oci::unfit_layer::UnfitLayer;
 use crate::sparse::SparseForm;
-pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
+pub(crate) use compressed::{MAX_FRAME_HEADER, ZstdFrame, reserve_window};
 pub(crate) use memory::{MemoryBusy, ReservedMemory, SharedMemory};
 use misnamed::Misnamed;
 use ova::UnfitOva;
@@ -37,7 +37,7 @@ const PIECE: usize = 192 * 1024;
 /// How many pieces wait on either side of the unpacking.
 pub(crate) const WAITING: usize = 4;
 /// How much memory the unpacking of a zstd image may use, in bytes.
-pub(crate) const ZSTD_MEMORY: u64 = 34 * 1024 * 1024;
+const ZSTD_MEMORY: u64 = 34 * 1024 * 1024;
 /// The same for xz: `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 72 * 1024 * 1024;
 
@@ -70,8 +70,8 @@ pub(crate) struct UnpackedTooLarge(pub(crate) u64, pub(crate) u64);
 /// The first bytes of a qcow2. Such an image is not packed, whatever its name ends in, because servers may
 /// unpack without being asked.
 const QCOW2: &[u8] = b"QFI\xfb";
-/// How many first bytes are needed to recognise the packing.
-const HEAD: usize = 512;
+/// How many first bytes are needed to recognise the packing: the description in an OVA may have a long name.
+const HEAD: usize = 4096;
 
 /// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) enum Packing {
     Vmdk,
 }
 
-/// Whether a file that begins with these 512 bytes only contains the image. Such a file is unpacked, or
+/// Whether a file that begins with these 4096 bytes only contains the image. Such a file is unpacked, or
 /// assembled, while it is sent to hosts, and has another checksum than the image.
 ///
 /// ```
@@ -105,7 +105,7 @@ impl PackingTrial {
     /// Examines a stream that starts at its first byte.
     ///
     /// # Errors
-    /// Errors of the stream that occur before the first 512 bytes are read.
+    /// Errors of the stream that occur before the first 4096 bytes are read.
     pub(crate) async fn new(mut stream: Box<dyn ImageStream>) -> Result<Self, SourceError> {
         let (mut head, mut first) = (Vec::new(), VecDeque::new());
         while head.len() < HEAD

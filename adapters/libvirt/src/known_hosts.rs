@@ -80,8 +80,7 @@ impl HostLines {
                 "line {number} is about {host} and cannot be read: {reason}"
             )));
         }
-        let is_shown = |revoked: &PublicKey| revoked.key_data() == key.key_data();
-        if self.revoked.iter().any(is_shown) {
+        if self.revokes(key) {
             return Err(ConnectError::HostKeyRevoked {
                 host: host.to_owned(),
                 algorithm: key.algorithm().to_string(),
@@ -89,6 +88,11 @@ impl HostLines {
             });
         }
         Ok(())
+    }
+
+    fn revokes(&self, key: &PublicKey) -> bool {
+        let is_shown = |revoked: &PublicKey| revoked.key_data() == key.key_data();
+        self.revoked.iter().any(is_shown)
     }
 
     fn lists(&self, key: &PublicKey) -> bool {
@@ -127,6 +131,19 @@ impl KnownHost {
     pub fn algorithms(&self) -> Vec<Algorithm> {
         let known = self.effective().known.iter();
         known.map(|listed| listed.key.algorithm()).collect()
+    }
+
+    /// Whether there is any key by which a server can show that it is the host: its own or that of an authority,
+    /// and not revoked.
+    #[must_use]
+    pub fn trusts_any(&self) -> bool {
+        let lines = self.effective();
+        let is_own = |listed: &&ListedKey| !listed.is_certificate;
+        let own = lines.known.iter().filter(is_own).map(|listed| &listed.key);
+        let of_bare = self.bare.iter().flat_map(|bare| &bare.authorities);
+        own.chain(&self.listed.authorities)
+            .chain(of_bare)
+            .any(|key| !self.listed.revokes(key) && !lines.revokes(key))
     }
 
     /// Whether a server that presents this key is the host.

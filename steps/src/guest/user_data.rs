@@ -6,6 +6,7 @@ mod archive;
 mod budget;
 mod config_access;
 mod config_keys;
+mod joined;
 mod mime;
 mod misspelling;
 mod netplan_keys;
@@ -65,7 +66,7 @@ impl InputProblem {
 
 /// The first words by which cloud-init knows a format. It ignores case and white space before them.
 const FORMS: [&str; 10] = [
-    "#cloud-config",
+    CLOUD_CONFIG,
     "#!",
     "#include",
     "#cloud-boothook",
@@ -76,6 +77,7 @@ const FORMS: [&str; 10] = [
     "#include-once",
     TEMPLATE,
 ];
+const CLOUD_CONFIG: &str = "#cloud-config";
 const TEMPLATE: &str = "## template: jinja";
 const ARCHIVE: &str = "#cloud-config-archive";
 /// The first words that cloudbase-init knows, which configures Windows.
@@ -207,24 +209,30 @@ fn check_text_of(
 fn check_form(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     match form_of(text) {
         Some(TEMPLATE) => template::check(text, budget),
-        Some("#cloud-config") => check_config(text, budget),
+        Some(CLOUD_CONFIG) => check_config(text, budget),
         Some(ARCHIVE) => check_archive(text, budget),
         Some("#cloud-config-jsonp") => patch::check(text, budget),
-        Some(form @ ("#include" | "#include-once")) => check_include(text, form),
+        Some(form @ ("#include" | "#include-once")) => {
+            joined::check(text, form).or_else(|| check_include(text, form))
+        }
         Some("#!") => script::check(text),
         Some(script::BOOTHOOK) => script::check_boothook(text),
         Some("#upstart-job") => Some(upstart()),
-        Some(_) => None,
+        Some(form) => joined::check(text, form),
         None => Some(unknown_form(text, budget)),
     }
 }
 
 fn check_config(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
-    check_yaml(text, YamlShape::Mapping, budget).or_else(|| config_keys::check(text))
+    joined::check(text, CLOUD_CONFIG)
+        .or_else(|| check_yaml(text, YamlShape::Mapping, budget))
+        .or_else(|| config_keys::check(text))
 }
 
 fn check_archive(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
-    check_yaml(text, YamlShape::List, budget).or_else(|| archive::check(text, budget))
+    joined::check(text, ARCHIVE)
+        .or_else(|| check_yaml(text, YamlShape::List, budget))
+        .or_else(|| archive::check(text, budget))
 }
 
 fn upstart() -> InputProblem {

@@ -1,6 +1,6 @@
 //! The marks of files that are no disks, and how they become some.
 
-/// A format of files that are no disks.
+/// A format of files that are no disks to boot from.
 pub(super) struct ForeignFormat {
     /// What such a file is, and how a disk comes out of it.
     pub(super) name: &'static str,
@@ -16,19 +16,58 @@ impl ForeignFormat {
     }
 }
 
+/// The formats that are read only where they are a file of their own, and no part of another.
+pub(super) const PACKED_DISKS: &[ForeignFormat] = &[
+    ForeignFormat {
+        name: "a VMDK",
+        marks: &[(0, b"KDMV")],
+    },
+    ForeignFormat {
+        name: "a VHDX",
+        marks: &[(0, b"vhdxfile")],
+    },
+];
+
+/// File systems and volumes that fill a whole disk. Those with a mark at its begin leave no room for a boot loader.
+pub(super) const FILE_SYSTEMS: &[ForeignFormat] = &[
+    ForeignFormat {
+        name: "an ext2, ext3 or ext4 file system",
+        marks: &[(1080, b"\x53\xef")],
+    },
+    ForeignFormat {
+        name: "an XFS file system",
+        marks: &[(0, b"XFSB")],
+    },
+    ForeignFormat {
+        name: "a btrfs file system",
+        marks: &[(65_600, b"_BHRfS_M")],
+    },
+    ForeignFormat {
+        name: "an F2FS file system",
+        marks: &[(1024, b"\x10\x20\xf5\xf2")],
+    },
+    ForeignFormat {
+        name: "an EROFS file system",
+        marks: &[(1024, b"\xe2\xe1\xf5\xe0")],
+    },
+    ForeignFormat {
+        name: "a physical volume of LVM",
+        marks: &[(0, LVM), (512, LVM), (1024, LVM), (1536, LVM)],
+    },
+];
+
+/// The mark of a physical volume, in one of its first four sectors.
+const LVM: &[u8] = b"LABELONE";
+
 /// The formats that guests cannot boot from. The first one that has a mark of the file is its format.
 pub(super) const FORMATS: &[ForeignFormat] = &[
     ForeignFormat {
         name: "a VMDK image",
-        marks: &[(0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0")],
+        marks: &[(0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0")],
     },
     ForeignFormat {
         name: "a VMDK description",
         marks: &[(0, b"# Disk DescriptorFile")],
-    },
-    ForeignFormat {
-        name: "a VHDX image",
-        marks: &[(0, b"vhdxfile")],
     },
     ForeignFormat {
         name: "a VHD image",

@@ -3,7 +3,8 @@
 use vsiflow_engine::model::Failure;
 
 use super::{
-    foreign::{FORMATS, LAST_SECTOR},
+    foreign::{FILE_SYSTEMS, FORMATS, LAST_SECTOR, PACKED_DISKS},
+    partitions,
     qcow2::{self, Unfit, tables::Qcow2Tables},
     tar,
 };
@@ -16,9 +17,10 @@ pub use super::qcow2::HEADER_MAX;
 pub(super) const SECTOR: u64 = 512;
 
 /// How many first bytes [`check_boot`] needs.
-pub(crate) const BOOT_MARK: u64 = 6;
+pub(crate) const BOOT_MARKS: u64 = 68 * 1024;
 
-/// Checks what a guest shall boot from. A data disk may have the content that is refused here.
+/// Checks what a guest shall boot from. A data disk may have the content that is refused here. A file system with a
+/// boot loader in its first sector is none that is refused.
 ///
 /// # Errors
 /// The reason why no guest boots from it.
@@ -26,7 +28,17 @@ pub(crate) fn check_boot(head: &[u8]) -> Result<(), Unfit> {
     if head.starts_with(b"LUKS\xba\xbe") || head.starts_with(b"SKUL\xba\xbe") {
         return Err(Unfit::Luks);
     }
-    Ok(())
+    let is_begin_empty = head
+        .first_chunk()
+        .is_none_or(|sector: &[u8; 512]| *sector == [0; 512]);
+    let bare = FILE_SYSTEMS.iter().find(|format| {
+        let leaves_no_room = format.has_mark(head.get(..8).unwrap_or_default());
+        leaves_no_room || is_begin_empty && format.has_mark(head)
+    });
+    match bare {
+        Some(format) => Err(Unfit::FileSystem(format.name)),
+        None => Ok(()),
+    }
 }
 
 /// The format of a file with these first bytes, if a guest can boot from it.
@@ -48,6 +60,10 @@ pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
 fn not_a_disk(head: &[u8]) -> Option<Unfit> {
     if let Some(archive) = tar::read(head) {
         return Some(archive);
+    }
+    let packed = PACKED_DISKS.iter().find(|format| format.has_mark(head));
+    if let Some(disk) = packed {
+        return Some(Unfit::Packed(disk.name));
     }
     let mut formats = FORMATS.iter().filter(|format| format.has_mark(head));
     let other = formats.next().map(|format| format.name);
@@ -132,6 +148,7 @@ pub fn of_whole(head: &[u8], length: u64) -> Result<(VolumeFormat, u64), Unfit> 
     match of(head)? {
         VolumeFormat::Qcow2 => Ok((VolumeFormat::Qcow2, qcow2::virtual_size(head)?)),
         VolumeFormat::Raw if length > 0 && length.is_multiple_of(SECTOR) => {
+            partitions::check(head, length)?;
             Ok((VolumeFormat::Raw, length))
         }
         VolumeFormat::Raw => Err(Unfit::NotQcow2),
@@ -158,7 +175,7 @@ mod tests {
         assert_eq!(of_announced(&[7; 700], Some(700)), Err(Unfit::NotQcow2));
         for other in [
             &b"<!DOCTYPE html>"[..],
-            b"KDMV\x01",
+            b"COWD\x01",
             b"\x1f\x8b\x08",
             &token,
             &passwd,
@@ -193,6 +210,40 @@ mod tests {
         }
         assert_eq!(check_last_sector(b"EFI PART"), Ok(()));
         assert_eq!(check_last_sector(&[0; 512]), Ok(()));
+    }
+
+    #[test]
+    fn a_disk_that_is_taken_as_a_file_of_its_own_is_named_with_what_to_unpack() {
+        for (head, name) in [(&b"KDMV\x01\0\0\0"[..], "a VMDK"), (b"vhdxfile", "a VHDX")] {
+            let unfit = of_announced(head, Some(1024)).unwrap_err();
+            assert_eq!(unfit, Unfit::Packed(name));
+            assert!(unfit.remedy().starts_with("Unpack it"), "{unfit}");
+        }
+    }
+
+    #[test]
+    fn no_guest_boots_from_a_bare_file_system() {
+        let bare = |at: usize, mark: &[u8]| {
+            let mut head = vec![0; BOOT_MARKS as usize];
+            head[at..at + mark.len()].copy_from_slice(mark);
+            head
+        };
+        for format in FILE_SYSTEMS {
+            for (at, mark) in format.marks {
+                let mut head = bare(*at, mark);
+                assert_eq!(check_boot(&head), Err(Unfit::FileSystem(format.name)));
+                assert_eq!(
+                    of_whole(&head, 1 << 20),
+                    Ok((VolumeFormat::Raw, 1 << 20)),
+                    "a data disk may have it"
+                );
+                head[440] = 0x90;
+                let has_room = *at > 0;
+                assert_eq!(check_boot(&head).is_ok(), has_room, "{}", format.name);
+            }
+        }
+        assert_eq!(check_boot(&bare(9_000, b"x")), Ok(()));
+        assert_eq!(check_boot(&[0; 512]), Ok(()));
     }
 
     /// Beginnings that other programs wrote.

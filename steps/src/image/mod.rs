@@ -14,6 +14,7 @@ mod from_start;
 mod hash;
 mod identity;
 pub mod mark_whole;
+mod partitions;
 mod pieces;
 mod place;
 pub mod probe_source;

@@ -32,6 +32,12 @@ pub enum Unfit {
     /// A file of a known format that guests cannot boot from.
     #[error("it is {0}")]
     Other(&'static str),
+    /// A disk that is read where it is a file of its own.
+    #[error("it is {0} within another file, or where only a raw disk or a qcow2 file is taken")]
+    Packed(&'static str),
+    /// A file system or volume, which only a guest that runs can open.
+    #[error("it is {0} without a boot loader")]
+    FileSystem(&'static str),
     /// An archive that can be listed.
     #[error("it is {kind}: unpack {entry} from it, or pack it as OVA")]
     Archive {
@@ -76,6 +82,11 @@ pub enum Unfit {
     /// The file ends before something that its tables name.
     #[error("it is a qcow2 file that was cut short: it ends before data that its tables name")]
     Cut,
+    /// A raw disk that ends before one of its partitions does.
+    #[error(
+        "it is a raw disk that was cut short: its partition table names sectors beyond its end"
+    )]
+    CutDisk,
 }
 
 impl Unfit {
@@ -85,13 +96,16 @@ impl Unfit {
             Self::Archive { .. } => {
                 "Unpack the disk image, or pack it as OVA, provide that and correct `imageURL`."
             }
-            Self::Luks => {
+            Self::Packed(_) => {
+                "Unpack it, provide the file itself without other packing and correct `imageURL`."
+            }
+            Self::Luks | Self::FileSystem(_) => {
                 "Provide an image with a boot loader and correct `imageURL`, or make a data disk of this one."
             }
             Self::Encrypted => {
                 "Decrypt it where it is with `qemu-img convert -O qcow2`, and provide the result."
             }
-            Self::Cut => {
+            Self::Cut | Self::CutDisk => {
                 "Compare the length of the file with the vendor's, and copy it to its source again."
             }
             Self::Contradiction(_) => {

@@ -265,12 +265,12 @@ fn large_enough(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<
     }
 }
 
-/// Checks that the image is no container that only a running guest can open.
+/// Checks that the image is no container or file system that only a running guest can open.
 async fn boots(ports: &HostPorts, base: &BaseImage) -> Result<(), Failure> {
     if base.format != VolumeFormat::Raw {
         return Ok(());
     }
-    let head = ports.storage.read(&base.key, 0, format::BOOT_MARK).await?;
+    let head = ports.storage.read(&base.key, 0, format::BOOT_MARKS).await?;
     format::check_boot(&head).map_err(|unfit| {
         let failure = format::unfit_image(&unfit, &format!("volume {}", base.key));
         failure.on_host(ports.host.name())

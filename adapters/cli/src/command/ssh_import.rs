@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use vsiflow_libvirt::known_hosts::KnownHost;
 use vsiflow_steps::guest::user_data::is_public_key;
 
 use self::settings::SshSettings;
@@ -68,7 +69,8 @@ impl Login {
         let (host, port, user) = (value("hostname"), value("port"), value("user"));
         let (key_file, key) = identity(settings).await?;
         let known_hosts = trust::known_hosts(settings).await?;
-        if known_hosts.is_empty() {
+        let listed = KnownHost::find(&known_hosts, &host, port.parse().unwrap_or(22));
+        if !listed.trusts_any() {
             output::warning(&format!(
                 "no key of {host} is known: log in once by `ssh {}`, then import again, or vsiflow will refuse the host",
                 settings.called

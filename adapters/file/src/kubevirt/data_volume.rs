@@ -1,13 +1,15 @@
 //! Translates CDI's `DataVolume`: an image to boot from, or an empty data disk.
 
+use vsiflow_engine::model::Hash;
 use vsiflow_workflows::spec::{
     Quantity,
     documents::{API_VERSION, DATA_DISK},
+    meta::check_label_pair,
 };
 
 use super::{
     Placement,
-    fields::{Fields, Refusals, object, text},
+    fields::{Fields, Refusals, instead, object, text},
     registry,
 };
 use crate::node::{Value, YamlEntry, YamlNode};
@@ -231,7 +233,10 @@ pub(super) fn disk(
     server: Option<&YamlNode>,
     place: &Placement,
 ) -> YamlNode {
-    let label = |server_name: &YamlNode| object([(DISK_OF, Some(server_name.clone()))]);
+    let label = |server_name: &YamlNode| {
+        let value = disk_of(server_name.text().unwrap_or_default());
+        object([(DISK_OF, Some(instead(server_name, Value::Text(value))))])
+    };
     let metadata = object([
         ("name", Some(text(name))),
         ("namespace", namespace.cloned()),
@@ -253,7 +258,22 @@ pub(super) fn disk(
 
 /// The selector of the disks of a server.
 pub(super) fn selector(server: &str) -> YamlNode {
-    object([("matchLabels", Some(object([(DISK_OF, Some(text(server)))])))])
+    let labels = object([(DISK_OF, Some(text(&disk_of(server))))]);
+    object([("matchLabels", Some(labels))])
+}
+
+/// The value of the label for the disks of a server: its name, or the begin of a name that no label holds and some
+/// digits of its hash. A name that is refused has the digits alone, so that only the name is named.
+fn disk_of(server: &str) -> String {
+    const VALUE_MAX: usize = 63;
+    const DIGITS: usize = 12;
+    let hash = Hash::of(server.as_bytes()).to_string();
+    let digits = hash.get(..DIGITS).unwrap_or_default();
+    let begin: String = server.chars().take(VALUE_MAX - DIGITS - 1).collect();
+    let mut values = [server.to_owned(), format!("{begin}-{digits}")].into_iter();
+    values
+        .find(|value| check_label_pair(DISK_OF, value).is_ok())
+        .unwrap_or_else(|| digits.to_owned())
 }
 
 /// An object with these fields; `None` if there are no fields.

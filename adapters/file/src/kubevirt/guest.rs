@@ -148,18 +148,22 @@ pub(super) fn fit_secret_key(server: &mut YamlNode, documents: &Documents) {
 /// The probes of a `readinessProbe`.
 pub(super) fn probes(mut probe: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     let mut all = Vec::new();
-    if probe.has("tcpSocket") {
+    if let Some(node) = probe.peek("tcpSocket") {
         let mut tcp = probe.object("tcpSocket", refusals);
         let port = port(&mut tcp, refusals);
         tcp.end(refusals);
-        all.extend(port.map(|port| object([("tcp", Some(port))])));
+        let tcp_socket = |number| instead(node, object([("tcp", Some(number))]).value);
+        all.extend(port.map(tcp_socket));
     }
-    if probe.has("httpGet") {
+    if let Some(node) = probe.peek("httpGet") {
         let mut http = probe.object("httpGet", refusals);
         let (port, path) = (port(&mut http, refusals), http.text("path", refusals));
         super::data_volume::word(&mut http, "scheme", "HTTP", refusals);
         http.end(refusals);
-        let http_get = |number| object([("port", Some(number)), ("path", path.cloned())]);
+        let http_get = |number| {
+            let fields = object([("port", Some(number)), ("path", path.cloned())]);
+            instead(node, fields.value)
+        };
         all.extend(port.map(|port| object([("http", Some(http_get(port)))])));
     }
     if probe.has("guestAgentPing") {

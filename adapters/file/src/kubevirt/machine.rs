@@ -1,5 +1,6 @@
 //! Translates `VirtualMachine` and `VirtualMachineInstance` into a virtual server and its data disks.
 
+mod labels;
 pub(super) mod network;
 mod volumes;
 
@@ -9,6 +10,7 @@ use vsiflow_workflows::spec::FieldPath;
 use vsiflow_workflows::spec::documents::{VIRTUAL_SERVER, VSIFLOW_API_VERSION};
 
 use self::{
+    labels::{of_template, with_labels},
     network::{interfaces, networks},
     volumes::{disks, volumes},
 };
@@ -19,7 +21,7 @@ use super::{
     guest::{self, Configuration},
     memory,
     names::UniqueNames,
-    registry,
+    preset, registry,
 };
 use crate::node::{Value, YamlNode};
 
@@ -72,12 +74,13 @@ pub(super) fn documents(
                 let is_new = |(name, _): &(String, DataVolume)| names.is_new(name, &path, refusals);
                 own.extend(read.filter(is_new));
             }
-            let remedy = "write the machine's cpu and memory into its template";
-            spec.refuse("instancetype", remedy, refusals);
-            spec.refuse("preference", remedy, refusals);
+            let written = "write the machine's cpu and memory into its template";
+            spec.refuse("instancetype", written, refusals);
+            let preferred = "remove it: what it prefers is written into the template";
+            spec.refuse("preference", preferred, refusals);
             let mut template = spec.object("template", refusals);
             spec.end(refusals);
-            labels(&mut template, &mut server, refusals);
+            server.labels = of_template(&mut template, refusals);
             let inner = template.object("spec", refusals);
             template.end(refusals);
             instance(inner, &metadata, &mut server, &mut own, volumes, refusals);
@@ -124,20 +127,6 @@ fn power(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
 
 fn word_of(text: &str) -> Value {
     Value::Text(text.to_owned())
-}
-
-fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut Refusals) {
-    let mut metadata = template.object("metadata", refusals);
-    metadata.take("creationTimestamp");
-    let path = metadata.path("labels");
-    if let Some(node) = metadata.take("labels") {
-        // A node that is not an object is refused here.
-        Fields::of(node, path, refusals);
-        let labels = node.entries().iter();
-        let labels = labels.map(|label| (label.key.clone(), label.node.clone()));
-        server.labels.extend(labels);
-    }
-    metadata.end(refusals);
 }
 
 /// A template of a `DataVolume`, and its name.
@@ -204,9 +193,10 @@ fn instance(
     server.arch = architecture(&mut spec, refusals);
     server.hostname = spec.text("hostname", refusals).cloned();
     let hostname_path = spec.path("hostname");
-    if spec.has("readinessProbe") {
+    if let Some(node) = spec.peek("readinessProbe") {
         let probes = guest::probes(spec.object("readinessProbe", refusals), refusals);
-        server.ready = probes.map(|all| object([("all", Some(all))]));
+        let ready = |all| instead(node, object([("all", Some(all))]).value);
+        server.ready = probes.map(ready);
     }
     let networks = networks(&mut spec, refusals);
     let volumes = volumes(&mut spec, server, refusals);
@@ -462,26 +452,4 @@ fn made(
         ("spec", Some(spec)),
     ]));
     all
-}
-
-/// The machine's metadata, with those labels of its template whose keys it does not have.
-fn with_labels(metadata: &KubevirtMetadata<'_>, labels: Vec<(String, YamlNode)>) -> YamlNode {
-    let mut node = metadata.node.cloned().unwrap_or_else(|| object([]));
-    let Value::Map(fields) = &mut node.value else {
-        return node;
-    };
-    if !labels.is_empty() && !fields.iter().any(|field| field.key == "labels") {
-        fields.push(entry("labels", object([])));
-    }
-    for field in fields.iter_mut().filter(|field| field.key == "labels") {
-        if let Value::Map(own) = &mut field.node.value {
-            let new: Vec<_> = labels
-                .iter()
-                .filter(|(key, _)| !own.iter().any(|label| label.key == *key))
-                .map(|(key, value)| entry(key, value.clone()))
-                .collect();
-            own.extend(new);
-        }
-    }
-    node
 }

@@ -48,10 +48,11 @@ impl OriginPaths {
     }
 
     /// The path in the manifest of the very value at this path of the document; `None` if the manifest does not
-    /// have it.
+    /// have it: what was added to the document is placed at the begin of the manifest.
     pub(crate) fn exact(&self, document: &YamlNode, path: &[PathSegment]) -> Option<FieldPath> {
         let node = document.find(path)?;
-        self.0.get(&place(node.at)).cloned()
+        let origin = self.0.get(&place(node.at))?;
+        (!origin.is_empty() || path.is_empty()).then(|| origin.clone())
     }
 
     /// The longest part of the path that the manifest has itself.

@@ -10,6 +10,12 @@ use super::{
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
 use crate::source::SourcePosition;
 
+/// The annotations by which a machine takes no preset, as KubeVirt reads and as it documented them.
+pub(super) const OPT_OUTS: [&str; 2] = [
+    "virtualmachineinstancepresets.admission.kubevirt.io/exclude",
+    "virtualmachinepresets.admission.kubevirt.io/exclude",
+];
+
 /// A preset that was read.
 struct Preset {
     name: String,
@@ -80,9 +86,10 @@ pub(super) fn apply(foreign: &mut [Foreign], refused: &mut PlacedRefusals) {
         let Some(instance) = one.node.find_mut(&path.0) else {
             continue;
         };
+        let opts_out = opts_out(instance);
         let here = presets
             .iter()
-            .filter(|preset| preset.namespace == namespace);
+            .filter(|preset| preset.namespace == namespace && !opts_out);
         let selected: Vec<_> = here.filter(|preset| selects(preset, instance)).collect();
         refuse_contradictions(&selected, refused);
         let mut applied = Vec::new();
@@ -150,6 +157,14 @@ fn clear_marks(node: &mut YamlNode) {
 
 fn child<'n>(node: &'n mut YamlNode, key: &str) -> Option<&'n mut YamlNode> {
     node.find_mut(&FieldPath::of([key]).0)
+}
+
+fn opts_out(instance: &YamlNode) -> bool {
+    let metadata = instance.get("metadata");
+    let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
+    let annotation = |key: &&str| annotations?.get(key)?.text();
+    let mut values = OPT_OUTS.iter().filter_map(annotation);
+    values.any(|value| value.eq_ignore_ascii_case("true"))
 }
 
 fn selects(preset: &Preset, instance: &YamlNode) -> bool {

@@ -7,7 +7,6 @@ use std::io::{self, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use tar::{Entry, EntryType};
 use tokio::sync::{mpsc, oneshot};
 use vsiflow_steps::ports::{ImageOwner, ImageStream, SourceError, SourceInfo};
@@ -17,7 +16,7 @@ use crate::archive;
 use crate::error::ShownError;
 use crate::packing::{
     Feed, MAX, MAX_FRAME_HEADER, Outlet, ReservedMemory, UnpackLimit, Unpacked, UnpackedTooLarge,
-    Unpacking, WAITING, ZSTD_MEMORY, copy, feed, reserve_window, thread, unfit,
+    Unpacking, WAITING, ZstdFrame, copy, feed, reserve_window, thread, unfit,
 };
 
 /// The disk in the layer; `None` if it has none. Later errors of the layer are reported by the stream.
@@ -228,10 +227,7 @@ struct ZstdFrames {
 
 enum FrameState {
     Between(PackedLayer),
-    Within(
-        Box<StreamingDecoder<PackedLayer, FrameDecoder>>,
-        ReservedMemory,
-    ),
+    Within(Box<ZstdFrame<PackedLayer>>, ReservedMemory),
 }
 
 impl Read for ZstdFrames {
@@ -259,8 +255,7 @@ impl Read for ZstdFrames {
                     _ => {
                         let header = packed.peek(MAX_FRAME_HEADER)?;
                         let memory = reserve_window(&self.unpacking, header)?;
-                        let frame = StreamingDecoder::new_with_max_window_size(packed, ZSTD_MEMORY);
-                        let frame = frame.map_err(io::Error::other)?;
+                        let frame = ZstdFrame::open(packed)?;
                         self.state = Some(FrameState::Within(Box::new(frame), memory));
                     }
                 },

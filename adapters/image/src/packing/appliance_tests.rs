@@ -346,6 +346,70 @@ async fn an_ova_becomes_its_disk_and_its_manifest_is_compared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_in_an_ova_is_found_however_its_name_is_written() {
+    let (disk, vmdk) = (disk(), Stream::new().write(&disk()));
+    for (href, name) in [
+        ("a&amp;b.vmdk", "a&b.vmdk"),
+        ("my%20d&#105;sk.vmdk", "my disk.vmdk"),
+        ("my%20disk.vmdk", "my%20disk.vmdk"),
+        ("100%.vmdk", "100%.vmdk"),
+        ("%C3%A9.vmdk", "\u{e9}.vmdk"),
+    ] {
+        let description = ENVELOPE.replace("disk.vmdk", href);
+        let mut ova = Ova::described(&description, &vmdk);
+        ova.files[1].0 = name.to_owned();
+        let ova = ova.with_manifest(|manifest| manifest).write();
+        assert!(read("box.ova", &ova).await.unwrap() == disk, "{href}");
+    }
+    for href in ["..%2fdisk.vmdk", "%2e%2e", "a%00.vmdk"] {
+        let ova = Ova::described(&ENVELOPE.replace("disk.vmdk", href), &vmdk);
+        refused("box.ova", &ova.write(), "outside of its folder").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ova_whose_description_has_a_long_name_is_one() {
+    let (disk, vmdk) = (disk(), Stream::new().write(&disk()));
+    let long = format!("{}.ovf", "n".repeat(150));
+    let files = [(long.as_str(), ENVELOPE.as_bytes()), ("disk.vmdk", &vmdk)];
+    // As GNU tar writes it, and as pax and Python do.
+    let mut gnu = tar::Builder::new(Vec::new());
+    let mut pax = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        gnu.append_data(&mut header, name, bytes).unwrap();
+        let path = ("path", name.as_bytes());
+        pax.append_pax_extensions([("mtime", &b"1700000000.5"[..]), path])
+            .unwrap();
+        header.set_path("short").unwrap();
+        header.set_cksum();
+        pax.append(&header, bytes).unwrap();
+    }
+    for ova in [gnu, pax] {
+        let ova = ova.into_inner().unwrap();
+        assert!(read("box.ova", &ova).await.unwrap() == disk);
+        assert!(is_packed(&ova[..4096]));
+    }
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+        let endless = header_with_bytes(kind, 64 << 30, 3 << 20);
+        let error = read("box.ova", &endless).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_disk_beside_the_one_with_a_file_is_passed_over() {
+    let empty = "<Disk ovf:capacity=\"10\" ovf:diskId=\"d2\"/>";
+    let described = |text: &str| Ova::described(text, &Stream::new().write(&disk())).write();
+    let beside = ENVELOPE.replace("</DiskSection>", &format!("{empty}</DiskSection>"));
+    assert!(read("box.ova", &described(&beside)).await.unwrap() == disk());
+    let alone = ENVELOPE.replace("ovf:fileRef=\"file1\"", "");
+    refused("box.ova", &described(&alone), "is missing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ova_with_two_disks_or_names_that_lead_elsewhere_is_refused() {
     let vmdk = Stream::new().write(&disk());
     let second = ENVELOPE.replace(

@@ -1,11 +1,11 @@
 //! Unpacks gzip and zstd as the programs of that name do, and tells what xz needs.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::{Outlet, ReservedMemory, Unpacking, XZ_MEMORY, ZSTD_MEMORY, copy};
 
@@ -148,13 +148,71 @@ pub(super) fn unzstd(mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()
         let rest = rest_of_header(&header) as u64;
         (&mut packed).take(rest).read_to_end(&mut header)?;
         let _reserved = reserve_window(to.unpacking(), &header)?;
-        let frame = header.chain(&mut packed);
-        let frame = StreamingDecoder::new_with_max_window_size(frame, ZSTD_MEMORY);
-        if !copy(&mut frame.map_err(io::Error::other)?, to)? {
+        if !copy(&mut ZstdFrame::open(header.chain(&mut packed))?, to)? {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// The content of one zstd frame. Its end is an error if the content is not what was packed: the decoder itself
+/// compares neither the size nor the checksum.
+pub(crate) struct ZstdFrame<R: Read> {
+    decoder: StreamingDecoder<R, FrameDecoder>,
+    length: u64,
+}
+
+impl<R: Read> ZstdFrame<R> {
+    /// Opens a frame whose header is the next in `packed`.
+    ///
+    /// # Errors
+    /// The header cannot be read, is none, or has a window that needs too much memory.
+    pub(crate) fn open(packed: R) -> io::Result<Self> {
+        let decoder = StreamingDecoder::new_with_max_window_size(packed, ZSTD_MEMORY);
+        Ok(Self {
+            decoder: decoder.map_err(io::Error::other)?,
+            length: 0,
+        })
+    }
+
+    /// What follows the frame, once it was read to its end.
+    pub(crate) fn into_inner(self) -> R {
+        self.decoder.into_inner()
+    }
+
+    fn check_whole(&self) -> io::Result<()> {
+        let frame = &self.decoder.decoder;
+        let stored = frame.get_checksum_from_data();
+        if stored.is_some() && stored != frame.get_calculated_checksum() {
+            return Err(io::Error::other(DamagedFrame::Checksum));
+        }
+        // Zero is also the size of a frame that says none.
+        match frame.content_size() {
+            0 => Ok(()),
+            size if size == self.length => Ok(()),
+            _ => Err(io::Error::other(DamagedFrame::Size)),
+        }
+    }
+}
+
+impl<R: Read> Read for ZstdFrame<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.decoder.read(into)?;
+        self.length = self.length.saturating_add(length as u64);
+        if length == 0 && !into.is_empty() {
+            self.check_whole()?;
+        }
+        Ok(length)
+    }
+}
+
+/// Why the content of a zstd frame is not what was packed.
+#[derive(Debug, thiserror::Error)]
+enum DamagedFrame {
+    #[error("its content does not match the checksum that zstd wrote behind it")]
+    Checksum,
+    #[error("its content has another size than zstd wrote before it")]
+    Size,
 }
 
 /// Skips a frame that holds no data, behind its magic number.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use quick_xml::{Reader, events::Event};
+use quick_xml::{Reader, XmlVersion, events::Event};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 use tar::{Entry, EntryType};
@@ -58,11 +58,19 @@ fn unfit(why: UnfitOva) -> io::Error {
     io::Error::other(why)
 }
 
-/// Whether the first file of this archive is a description.
+/// Whether the first file of this archive is a description. A long name stands in headers before its own one.
 pub(super) fn is_ova(head: &[u8]) -> bool {
-    let name = head.get(..100).unwrap_or_default();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    head.get(257..262) == Some(b"ustar") && name.to_ascii_lowercase().ends_with(b".ovf")
+    head.get(257..262) == Some(b"ustar") && first_is_description(head).unwrap_or(false)
+}
+
+fn first_is_description(head: &[u8]) -> io::Result<bool> {
+    let mut archive = tar::Archive::new(head);
+    let first = archive.entries()?.next().transpose()?;
+    let is_description = |file: Entry<'_, &[u8]>| {
+        let name = file.path_bytes().to_ascii_lowercase();
+        name.ends_with(b".ovf")
+    };
+    Ok(first.is_some_and(is_description))
 }
 
 /// Sends the disk, reads to the end of the archive, and compares the checksums.
@@ -90,8 +98,10 @@ pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
 struct Contents {
     /// The file name of the description.
     description: Option<String>,
-    /// The file name of the disk, from the description.
-    disk: String,
+    /// The file names that the disk may have, by the description.
+    disk_names: Vec<String>,
+    /// The file name of the disk.
+    disk: Option<String>,
     manifest: Option<String>,
     sums: BTreeMap<String, ManifestSums>,
 }
@@ -112,9 +122,10 @@ impl Contents {
             if ending.as_deref() != Some("ovf") {
                 return Err(unfit(UnfitOva::NoDescription));
             }
-            self.disk = disk_of(&text(&mut tee)?)?;
+            self.disk_names = disk_of(&text(&mut tee)?)?;
             self.description = Some(name.clone());
-        } else if name == self.disk {
+        } else if self.disk.is_none() && self.disk_names.contains(&name) {
+            self.disk = Some(name.clone());
             wants_more = disk(&mut tee, to)?;
         } else if ending.as_deref() == Some("mf") && self.manifest.is_none() {
             self.manifest = Some(text(&mut tee)?);
@@ -131,9 +142,7 @@ impl Contents {
         let description = self
             .description
             .ok_or_else(|| unfit(UnfitOva::NoDescription))?;
-        if !self.sums.contains_key(&self.disk) {
-            return Err(unfit(UnfitOva::NoDisk));
-        }
+        let disk = self.disk.ok_or_else(|| unfit(UnfitOva::NoDisk))?;
         let Some(manifest) = self.manifest else {
             return Ok(());
         };
@@ -153,7 +162,7 @@ impl Contents {
             listed.push(name);
         }
         let has = |name: &String| listed.contains(&name.as_str());
-        if has(&description) && has(&self.disk) {
+        if has(&description) && has(&disk) {
             Ok(())
         } else {
             Err(unfit(UnfitOva::Manifest))
@@ -219,8 +228,8 @@ fn disk(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     }
 }
 
-/// The file name of the only disk in the description.
-fn disk_of(description: &str) -> io::Result<String> {
+/// The file names that the only disk with a file in the description may have. Other disks are empty.
+fn disk_of(description: &str) -> io::Result<Vec<String>> {
     let unread = |why: &dyn std::fmt::Display| unfit(UnfitOva::Description(why.to_string()));
     let mut reader = Reader::from_str(description);
     let (mut files, mut disks) = (BTreeMap::new(), Vec::new());
@@ -237,7 +246,8 @@ fn disk_of(description: &str) -> io::Result<String> {
         for attribute in element.attributes() {
             let attribute = attribute.map_err(|error| unread(&error))?;
             let key = attribute.key.local_name().as_ref().to_owned();
-            let value = attribute.value;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0);
+            let value = value.map_err(|error| unread(&error))?;
             attributes.insert(key, value.into_owned());
             events = events.saturating_add(1);
         }
@@ -254,8 +264,12 @@ fn disk_of(description: &str) -> io::Result<String> {
             _ => {}
         }
     }
-    let [disk] = disks.as_slice() else {
-        return Err(unfit(UnfitOva::Disks(disks.len())));
+    let count = disks.len();
+    disks.retain(|disk| disk.contains_key("fileRef"));
+    let disk = match disks.as_slice() {
+        [disk] => disk,
+        [] if count > 0 => return Err(unfit(UnfitOva::NoDisk)),
+        several => return Err(unfit(UnfitOva::Disks(several.len()))),
     };
     let file = disk.get("fileRef").and_then(|id| files.get(id));
     let file = file.ok_or_else(|| unfit(UnfitOva::NoDisk))?;
@@ -264,10 +278,31 @@ fn disk_of(description: &str) -> io::Result<String> {
     if is_split || packed {
         return Err(unfit(UnfitOva::DiskForm));
     }
-    match file.get("href").filter(|name| is_plain(name)) {
-        Some(name) => Ok(name.clone()),
-        None => Err(unfit(UnfitOva::Outside)),
+    let names = file.get("href").map(|href| names_of(href));
+    names
+        .filter(|names| names.iter().all(|name| is_plain(name)))
+        .ok_or_else(|| unfit(UnfitOva::Outside))
+}
+
+/// The file names that a reference may mean: itself, as some programs write it, and what it encodes as a URI.
+fn names_of(href: &str) -> Vec<String> {
+    let decoded = decoded(href).filter(|decoded| decoded != href);
+    [Some(href.to_owned()), decoded]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Decodes percent-encoding; `None` if it is none.
+fn decoded(href: &str) -> Option<String> {
+    let mut parts = href.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
     }
+    String::from_utf8(bytes).ok()
 }
 
 /// All hashes that a manifest may use. Which one is needed is known only if the manifest comes first.

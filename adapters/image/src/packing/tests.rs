@@ -52,11 +52,41 @@ async fn packed_images_are_unpacked_and_damaged_ones_refused() {
             let error = all(&url).await.unwrap_err();
             assert!(error.message.contains("MiB of memory"), "{tool}: {error}");
         }
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
         bytes.truncate(bytes.len() / 2);
-        std::fs::write(&file, &bytes).unwrap();
-        let error = all(&url).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Packed, "{tool}: {error}");
+        for damaged in [flipped, bytes] {
+            std::fs::write(&file, damaged).unwrap();
+            let error = all(&url).await.unwrap_err();
+            assert_eq!(error.kind, SourceErrorKind::Packed, "{tool}: {error}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zstd_frame_whose_content_is_not_what_was_packed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.zst");
+    let url = Url::from_file_path(&file).unwrap().to_string();
+    let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let level = ruzstd::encoding::CompressionLevel::Uncompressed;
+    let packed = ruzstd::encoding::compress_to_vec(content.as_slice(), level);
+    std::fs::write(&file, &packed).unwrap();
+    assert!(all(&url).await.unwrap() == content);
+    // In the payload, and in the checksum; the frame after it is whole.
+    for at in [packed.len() / 2, packed.len() - 1] {
+        let mut damaged = packed.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&file, [&damaged[..], &packed].concat()).unwrap();
+        let error = all(&url).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Packed, "{at}: {error}");
+        assert!(error.message.contains("checksum"), "{at}: {error}");
+    }
+    // One block of two bytes in a frame that says three.
+    let short = b"\x28\xb5\x2f\xfd\x20\x03\x11\0\0ab";
+    std::fs::write(&file, short).unwrap();
+    let error = all(&url).await.unwrap_err();
+    assert!(error.message.contains("another size"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,38 @@ fn a_line_with_the_port_goes_before_one_without() {
 }
 
 #[test]
+fn a_host_of_which_all_keys_are_revoked_or_none_is_listed_is_not_trusted() {
+    for (text, port, is_trusted) in [
+        (String::new(), 22, false),
+        (format!("host {FIRST}"), 22, true),
+        (format!("other {FIRST}"), 22, false),
+        (format!("@revoked * {FIRST}"), 22, false),
+        (format!("@revoked * {FIRST}\nhost {SECOND}"), 22, true),
+        (format!("@revoked * {FIRST}\nhost {FIRST}"), 22, false),
+        (format!("@cert-authority *.lab,host {FIRST}"), 22, true),
+        (
+            format!("@cert-authority host {FIRST}\n@revoked * {FIRST}"),
+            22,
+            false,
+        ),
+        (format!("host {FIRST}"), 2222, true),
+        (
+            format!("@revoked [host]:2222 {FIRST}\nhost {FIRST}"),
+            2222,
+            false,
+        ),
+        (
+            format!("host {}", FIRST.replace("AAAAC3", "AAAAX3")),
+            22,
+            false,
+        ),
+    ] {
+        let known = KnownHost::find(&text, "host", port);
+        assert_eq!(known.trusts_any(), is_trusted, "{text}");
+    }
+}
+
+#[test]
 fn wildcards_and_negation_are_honoured() {
     let line = format!("*.lab,!bad.lab,10.0.?.1 {FIRST}");
     assert_eq!(check(&line, "a.lab", 22), Ok(()));

@@ -166,7 +166,7 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
         let problem = KeyProblem::UnsupportedEncryption(encryption);
         return Err(ConnectError::Key(problem));
     }
-    let passphrase = match passphrase {
+    let passphrase = match passphrase.filter(|_| !is_plain(&text)) {
         Some(secret) => {
             cost::check(&text).map_err(ConnectError::Key)?;
             Some(
@@ -211,6 +211,12 @@ fn tidy(text: &str) -> zeroize::Zeroizing<String> {
         tidy.push('\n');
     }
     tidy
+}
+
+/// Whether it is a key of PKCS#8 or SEC1 that is not encrypted. The library would decrypt it with a passphrase.
+fn is_plain(text: &str) -> bool {
+    let mut begins = ["-----BEGIN PRIVATE KEY", "-----BEGIN EC PRIVATE KEY"].into_iter();
+    begins.any(|begin| text.contains(begin)) && !looks_encrypted(text)
 }
 
 fn looks_encrypted(text: &str) -> bool {

@@ -96,6 +96,25 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         .or_else(|| file_without_path(&config))
         .or_else(|| config_access::check(&config))
         .or_else(|| resembling(&config))
+        .or_else(|| network(&config))
+}
+
+/// Whether cloud-init reads this key.
+pub(super) fn is_key(key: &str) -> bool {
+    let plain = key.replace('-', "_");
+    KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
+}
+
+/// A doubt about a network configuration: cloud-init reads it from its own file alone, but may pass the key to a
+/// program in the image.
+fn network(config: &Map<String, Value>) -> Option<InputProblem> {
+    config.contains_key("network").then(|| InputProblem {
+        is_doubt: true,
+        ..InputProblem::new(
+            "cloud-init ignores the key `network` here",
+            "move it to `guest.networkConfig`",
+        )
+    })
 }
 
 fn wrong_list(config: &Map<String, Value>) -> Option<InputProblem> {
@@ -133,11 +152,7 @@ fn file_without_path(config: &Map<String, Value>) -> Option<InputProblem> {
 
 /// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.
 fn resembling(keys: &Map<String, Value>) -> Option<InputProblem> {
-    let is_known = |key: &str| {
-        let plain = key.replace('-', "_");
-        KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
-    };
-    let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_known(key));
+    let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_key(key));
     let (key, meant) = unknown.find_map(|key| {
         let plain = key.replace('-', "_");
         let mut known = KEYS.iter();

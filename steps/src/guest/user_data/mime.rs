@@ -2,7 +2,7 @@
 
 use super::{
     CheckBudget, InputProblem, TEMPLATE, check_archive, check_config, check_form, check_text_of,
-    check_unpacked, form_of, patch, script, template, transfer_encoding, upstart,
+    check_unpacked, form_of, joined, patch, script, template, transfer_encoding, upstart,
 };
 
 /// How deep messages in messages are looked into.
@@ -39,6 +39,9 @@ pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     if !begins_with_header {
         // The words of a message are somewhere in a text of another form.
         return check_form(text, budget);
+    }
+    if let Some(joined) = joined::check_message(text) {
+        return Some(joined);
     }
     let content_type = header(head, "content-type").unwrap_or("text/plain");
     if kind_of(content_type).starts_with("multipart/") {

@@ -1,6 +1,6 @@
 //! Checks scripts: the guest's kernel runs them by their first line.
 
-use super::InputProblem;
+use super::{InputProblem, joined};
 
 /// The first word of a script that is run early in each boot. cloud-init takes it away.
 pub(super) const BOOTHOOK: &str = "#cloud-boothook";
@@ -27,7 +27,7 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         return Some(InputProblem::new(message, REMEDY));
     }
     if !first.contains('\r') {
-        return None;
+        return joined::check_script(first, rest.trim_end() == first.trim_end());
     }
     let message =
         "the lines of the script end with carriage returns alone, so that no interpreter is found";

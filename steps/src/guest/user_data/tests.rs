@@ -241,6 +241,75 @@ fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_text_whose_lines_were_joined_is_refused() {
+    for text in [
+        "#cloud-config packages: [hunter2] runcmd: - systemctl enable --now nginx\n",
+        "#cloud-config\\npackages: [hunter2]\\n",
+        "#cloud-config \\npackages: [hunter2]\\n",
+        "\n#Cloud-Config {packages: [hunter2]}\n\n",
+        "#cloud-config # hunter2 packages: [a]\n",
+        "#cloud-config users:\n  name: hunter2\n",
+        "#cloud-config-archive - type: hunter2\n",
+        "#cloud-config-archive\\n- type: hunter2\n",
+        "#cloud-boothook #!/bin/sh echo hunter2\n",
+        "#part-handler import hunter2\n",
+        "#include\\nhttps://hunter2\\n",
+        "#!/bin/sh apt-get install hunter2\n",
+        "#!/bin/bash set -e if hunter2; then\n  a\nfi\n",
+        "#!/bin/bash -e apt-get install hunter2",
+        "#!/usr/bin/env bash echo hunter2\n",
+        "#!/bin/sh\\necho hunter2\\n",
+        "## template: jinja\n#cloud-config packages: [hunter2]\n",
+        "MIME-Version: 1.0 Content-Type: text/cloud-config #cloud-config hunter2: a\n",
+        "Content-Type: multipart/mixed; boundary=\"b\"\\nMIME-Version: 1.0\\nhunter2\n",
+        "#cloud-config-archive\n- '#cloud-config packages: [hunter2]'\n",
+    ] {
+        let problem = check(text.as_bytes()).expect(text);
+        let words = "stands on it, behind";
+        assert!(problem.message.contains(words), "{text}: {problem:?}");
+        assert!(!problem.is_doubt, "{text}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+    let messages = [
+        "#cloud-config packages: [a]",
+        "#cloud-config # users: of a\na: b",
+    ];
+    assert!(check(message(&[messages[0]]).as_bytes()).is_some());
+    for text in [
+        "#cloud-config",
+        "#cloud-config # nothing yet, see https://example.com\n",
+        "#cloud-config of the web servers\n",
+        "#cloud-config $(config)\n",
+        "#cloud-config note: of a\npackages: [a]\n",
+        messages[1],
+        "#cloud-config\rpackages: [a]\r",
+        "#include https://example.com/a\n",
+        "#include-once https://example.com/a\n",
+        "#cloud-config-jsonp [{\"op\": \"remove\", \"path\": \"/a\"}]",
+        "#!/bin/sh",
+        "#!/bin/sh -e\n",
+        "#!/usr/bin/env bash",
+        "#!/usr/bin/env -S bash -e\necho\n",
+        "#!/usr/bin/perl -w\nprint;\n",
+        "#!/bin/bash -e\necho\n",
+    ] {
+        assert_eq!(check(text.as_bytes()), None, "{text}");
+    }
+}
+
+#[test]
+fn a_network_configuration_in_a_cloud_config_is_a_doubt() {
+    let text = "#cloud-config\nnetwork: {version: 2, ethernets: {hunter2: {dhcp4: true}}}\n";
+    let problem = check(text.as_bytes()).unwrap();
+    assert!(problem.is_doubt, "{problem:?}");
+    assert!(
+        problem.remedy.contains("guest.networkConfig"),
+        "{problem:?}"
+    );
+    assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+}
+
+#[test]
 fn what_another_program_may_read_is_a_doubt() {
     for text in [
         "#ps1_sysnative\nWrite-Host",

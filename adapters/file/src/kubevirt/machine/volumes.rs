@@ -29,8 +29,16 @@ const SOURCES: [&str; 6] = [
     "cloudInitConfigDrive",
 ];
 
-/// The volumes of a machine with their paths, by name.
-pub(super) type MachineVolumes = BTreeMap<String, (KubevirtVolume, FieldPath)>;
+/// A volume that the machine lists.
+pub(super) struct ListedVolume {
+    holds: KubevirtVolume,
+    path: FieldPath,
+    /// How many volumes are listed before it.
+    position: usize,
+}
+
+/// The volumes of a machine, by name.
+pub(super) type MachineVolumes = BTreeMap<String, ListedVolume>;
 
 /// A volume that the machine has as a disk.
 struct AttachedVolume {
@@ -111,7 +119,7 @@ pub(super) fn volumes(
     server: &mut KubevirtServer,
     refusals: &mut Refusals,
 ) -> MachineVolumes {
-    let (mut found, mut names) = (BTreeMap::new(), UniqueNames::of("volumes"));
+    let (mut listed, mut names) = (MachineVolumes::new(), UniqueNames::of("volumes"));
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
         let refused_before = refusals.0.len();
@@ -172,10 +180,16 @@ pub(super) fn volumes(
         if let (Some(name), true) = (name, is_new) {
             let holds = holds.filter(|_| has_one_source);
             let holds = holds.unwrap_or(KubevirtVolume::Refused);
-            found.insert(name.to_owned(), (holds, path));
+            let position = listed.len();
+            let listed_volume = ListedVolume {
+                holds,
+                path,
+                position,
+            };
+            listed.insert(name.to_owned(), listed_volume);
         }
     }
-    found
+    listed
 }
 
 /// Refuses a volume that has two of the sources that are taken. Returns whether it has not.
@@ -217,7 +231,7 @@ pub(super) fn disks(
         let is_new = name.is_none_or(|name| names.is_new(name, &path, refusals));
         let order = boot_order(&mut disk, refusals);
         let volume = name.and_then(|name| volumes.remove(name));
-        let volume = volume.map(|(volume, _)| volume);
+        let volume = volume.map(|volume| volume.holds);
         let is_configuration = matches!(volume, Some(KubevirtVolume::Configuration));
         let kind = if is_configuration && disk.has("cdrom") {
             "cdrom"
@@ -256,9 +270,11 @@ pub(super) fn disks(
             ),
         }
     }
-    // KubeVirt attaches a volume without a disk, too.
-    for (_, (volume, path)) in volumes {
-        found.extend(data.of_volume(volume, path, None, refusals));
+    // KubeVirt attaches a volume without a disk, too, behind the others and as they are listed.
+    let mut without_disk: Vec<_> = volumes.into_values().collect();
+    without_disk.sort_by_key(|volume| volume.position);
+    for ListedVolume { holds, path, .. } in without_disk {
+        found.extend(data.of_volume(holds, path, None, refusals));
     }
     found.sort_by_key(|attached| attached.order.unwrap_or(i128::MAX));
     for AttachedVolume {

@@ -86,6 +86,17 @@ async fn the_disk_is_found_however_the_layer_is_packed() {
 }
 
 #[tokio::test]
+async fn a_layer_whose_zstd_checksum_does_not_match_is_refused() {
+    let tar = layer(&[("disk/image.raw", File, &[7; 100_000])]);
+    let level = ruzstd::encoding::CompressionLevel::Uncompressed;
+    let mut packed = ruzstd::encoding::compress_to_vec(tar.as_slice(), level);
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    let error = read(packed).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
+}
+
+#[tokio::test]
 async fn a_layer_without_a_disk_is_passed_over() {
     let other = layer(&[
         ("disks/a", File, b"x"),

@@ -76,11 +76,15 @@ fn keys_of_every_form_are_read() {
     ];
     for (name, command) in made {
         run(dir, command);
-        assert!(
-            read(dir, name, None).is_ok(),
-            "{name}: {:?}",
-            read(dir, name, None).err()
-        );
+        // A passphrase is for a key that is encrypted, and this one is not.
+        for passphrase in [None, Some(PASSPHRASE)] {
+            let outcome = read(dir, name, passphrase);
+            assert!(
+                outcome.is_ok(),
+                "{name} {passphrase:?}: {:?}",
+                outcome.err()
+            );
+        }
     }
 }
 
