@@ -3,7 +3,8 @@
 //! Guests on the simulated hosts write numbered tokens into their disks all the time ([`vsiflow_steps::sim`],
 //! `tokens.rs`). A random user gives commands, an administrator works on the hosts behind vsiflow's back, hosts
 //! lose power and start guests again, the process is killed, retention forgets runs, an older backup of the
-//! journal is restored, and clocks jump. A game depends on its seed alone.
+//! journal is restored, and clocks jump. In every fourth game the user also drains hosts and pauses everything. A
+//! game depends on its seed alone.
 //!
 //! **The oracle** ([`oracle`]) has one rule for each disk of a VSI and for each data disk. A disk is one
 //! *incarnation* after another. All tokens of the present one must be read from some file of some host, and a
@@ -31,8 +32,7 @@
 //! put over a disk between the look of a guard and its call, which no host can prevent.
 //!
 //! The oracle holds three more rules. What is exported of a disk has all of its tokens. The memory that a guest was
-//! saved with is used up only by its start, or deleted with its VSI. No two guests have one MAC address, unless a
-//! restored journal does not know a card. The boot disks of a pool's members need no order: its controller makes them
+//! saved with is used up only by its start, or deleted with its VSI. No two guests have one MAC address. The boot disks of a pool's members need no order: its controller makes them
 //! anew. After the administrator gave a guest an earlier definition, the tokens that only the layer of a snapshot has
 //! need not be read by the guest, but must still be in some file.
 //!

@@ -121,8 +121,6 @@ pub struct Oracle {
     asked_for: BTreeMap<Uuid, BTreeMap<DiskId, BTreeSet<u64>>>,
     /// The guests that were saved with their memory.
     saved: BTreeSet<Uuid>,
-    /// Whether guests may have cards that the journal does not know, since a backup was restored.
-    has_unknown_cards: bool,
     /// How many tokens were written so far.
     pub next: u64,
     violations: Vec<String>,
@@ -202,7 +200,6 @@ impl Oracle {
             ledger.close_orders();
             ledger.is_deleted = false;
         }
-        self.has_unknown_cards = true;
     }
 
     /// The object was deleted by an order: nothing of it must be there any more.
