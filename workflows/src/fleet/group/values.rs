@@ -10,6 +10,7 @@ use vsiflow_engine::{
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
     known::{KnownGroup, KnownPool},
+    pool::member_texts::too_long,
 };
 use crate::{
     group::{self, ItemRecord, OutputValue},
@@ -18,13 +19,27 @@ use crate::{
     spec::{
         DesiredPool, ResolvedPool, ResolvedVsi, UpdatePolicy,
         group::OfGroup,
-        group_check::{of_release, texts},
-        substitute,
+        group_check::of_release,
+        substitute::{self, TooLong},
+        template_texts::texts,
     },
 };
 
-/// Error: this reference's value cannot be put into a field.
-struct UnfitOutput(String);
+/// The field that is stored as a secret.
+const SECRET_FIELD: &str = "userData";
+
+/// Why a text of a template cannot be filled in.
+enum Unfilled {
+    /// This reference's value cannot be put into the field.
+    Unfit(String),
+    TooLong(TooLong),
+}
+
+impl From<TooLong> for Unfilled {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
 
 impl Fleet {
     /// The addresses that an item's texts refer to and that are not resolved yet, by reference; or why
@@ -89,9 +104,11 @@ impl Fleet {
     ) -> Result<ResolvedPool, FleetError> {
         let mut template = self.template_of(item).await?;
         let outputs = self.output_texts(&group.record).await?;
-        let fill = |text: &str, is_secret: bool| {
+        let fill = |field: &str, text: &str| {
+            let is_secret = field == SECRET_FIELD;
             let is_whole = substitute::whole(text).is_some();
-            let filled = substitute::of_group(text, |reference| {
+            let max = substitute::filled_max(field, text);
+            let filled = substitute::of_group(text, max, |reference| {
                 if !substitute::is_below(reference, substitute::GROUP) {
                     return Ok(None);
                 }
@@ -100,26 +117,31 @@ impl Fleet {
                 if shown && (is_whole || is_harmless(&value)) {
                     Ok(Some(value))
                 } else {
-                    Err(UnfitOutput(reference.to_owned()))
+                    Err(Unfilled::Unfit(reference.to_owned()))
                 }
             });
-            filled.map_err(|UnfitOutput(reference)| unfit(group, item, &reference))
+            filled.map_err(|error| match error {
+                Unfilled::Unfit(reference) => unfit(group, item, &reference),
+                Unfilled::TooLong(error) => {
+                    let object = format!("group/{}", group.record.full_name());
+                    too_long(object, &format!("{field} of {}", item.name), error)
+                }
+            })
         };
         if let Ok(text) = std::str::from_utf8(template.contract.expose()) {
-            let text = fill(text, true)?;
+            let text = fill(SECRET_FIELD, text)?;
             template.contract = Secret::new(text.into_bytes());
         }
         let desired = &mut template.desired;
         for text in desired.network_config.iter_mut() {
-            *text = fill(text, false)?;
+            *text = fill("networkConfig", text)?;
         }
         if let Some(guest) = &mut desired.guest {
-            for text in guest
-                .ssh_keys
-                .iter_mut()
-                .chain(guest.vendor_data.iter_mut())
-            {
-                *text = fill(text, false)?;
+            for key in &mut guest.ssh_keys {
+                *key = fill("sshKeys", key)?;
+            }
+            for text in guest.vendor_data.iter_mut() {
+                *text = fill("vendorData", text)?;
             }
         }
         let label = (group::LABEL.to_owned(), group.record.name.clone());
@@ -209,7 +231,7 @@ fn value(
     item: &ItemRecord,
     outputs: &BTreeMap<String, String>,
     reference: &str,
-) -> Result<String, UnfitOutput> {
+) -> Result<String, Unfilled> {
     let segments: Vec<_> = reference.split('.').collect();
     let found = match segments.as_slice() {
         ["group", "name"] => Some(group.record.name.clone()),
@@ -234,7 +256,7 @@ fn value(
         ["group", "outputs", name] => outputs.get(*name).cloned(),
         _ => None,
     };
-    found.ok_or_else(|| UnfitOutput(reference.to_owned()))
+    found.ok_or_else(|| Unfilled::Unfit(reference.to_owned()))
 }
 
 fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {

@@ -11,6 +11,7 @@ mod board;
 mod control;
 pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
+pub(in crate::fleet) mod member_texts;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet::pool) mod object;
 pub(in crate::fleet) mod over_journals;

@@ -145,7 +145,7 @@ impl Fleet {
                 Entry::Occupied(read) => read.into_mut(),
                 Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
             };
-            let (vsi, disks) = Self::member_anywhere(&pool.record, template, read, *number);
+            let (vsi, disks) = Self::member_anywhere(&pool.record, template, read, *number)?;
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }
