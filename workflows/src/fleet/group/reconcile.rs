@@ -286,6 +286,8 @@ impl Fleet {
             pools: vec![pool],
             ..Resolved::default()
         };
+        // Values of guests may have made it larger than its document.
+        Box::pin(self.refuse_large_pools(&resolved)).await?;
         let hosts = Box::pin(self.hosts_to_choose_from(&resolved)).await?;
         let (entity, namespace) = (&group.entity, &group.record.namespace);
         let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {

@@ -22,10 +22,22 @@ pub(super) fn fill(
     contract: &Secret,
 ) -> Result<Secret, FleetError> {
     let object = format!("vsi/{}", vsi.full_name());
+    fill_shown(&record.name, number, vsi)?;
     let values = PoolValues {
         pool: &record.name,
         number,
     };
+    let contract = filled_contract(values, contract);
+    contract.map_err(|error| too_long(object, "userData", error))
+}
+
+/// Fills the pool's values into the texts of a member that are no secrets.
+///
+/// # Errors
+/// With the field whose text becomes too long.
+pub(super) fn fill_shown(pool: &str, number: u32, vsi: &mut DesiredVsi) -> Result<(), FleetError> {
+    let object = format!("vsi/{}", vsi.full_name());
+    let values = PoolValues { pool, number };
     let fill = |field: &str, text: &str| {
         let filled = values.fill(field, text);
         filled.map_err(|error| too_long(object.clone(), field, error))
@@ -41,8 +53,7 @@ pub(super) fn fill(
             *text = fill("vendorData", text)?;
         }
     }
-    let contract = filled_contract(values, contract);
-    contract.map_err(|error| too_long(object.clone(), "userData", error))
+    Ok(())
 }
 
 /// The contract of a member. An encrypted contract, or one that is not text, is unchanged.
