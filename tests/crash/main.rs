@@ -50,4 +50,5 @@ mod stores;
 mod stories;
 mod story;
 mod unreadable;
+mod waves;
 mod world;

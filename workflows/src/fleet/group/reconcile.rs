@@ -160,7 +160,7 @@ impl Fleet {
             states.insert(item.clone(), state);
         }
         let waves = record.waves.iter().map(|wave| WaveView {
-            open: record.opened.get(&wave.name) == Some(&wave.revision(&record.removed)),
+            open: record.is_open(wave),
             passed: record.opened.contains_key(&wave.name),
             any: wave.gate.members == Quorum::Any,
             unread: group.unread(wave, &pools).next().is_some(),
