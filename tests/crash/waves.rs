@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use vsiflow_engine::secret::Secret;
+use vsiflow_engine::secret::{Secret, Secrets as _};
 use vsiflow_workflows::{
     fleet::Fleet,
     spec::{
         Resolved,
-        group::{Quorum, ResolvedItem},
+        group::{OutputPlace, OutputSource, Quorum, ResolvedItem},
     },
 };
 
@@ -119,5 +119,103 @@ fn a_wave_of_which_everything_was_removed_is_shown_as_open() {
         bench.reaches(document(Quorum::Any), &group_entity).await;
         let group = bench.fleet.groups().get("default", "grp").await.unwrap();
         assert!(group.status.waves.iter().all(|wave| wave.open));
+    });
+}
+
+/// A group with an output of its first member.
+fn group_with(from: &str, secret: bool) -> Resolved {
+    let mut resolved = group(2);
+    only(&mut resolved).outputs = vec![OutputSource {
+        name: "kernel".to_owned(),
+        item: "a".to_owned(),
+        number: 0,
+        from: OutputPlace::Console(from.to_owned()),
+        secret,
+    }];
+    resolved
+}
+
+const VERSION: &str = "Linux version ([0-9.]+)";
+
+async fn output(bench: &ControllerBench) -> String {
+    let output = bench.fleet.groups().output("default", "grp", "kernel");
+    String::from_utf8(output.await.unwrap().expose().to_vec()).unwrap()
+}
+
+/// The value that `get group` shows.
+async fn shown(bench: &ControllerBench) -> Option<String> {
+    let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+    group.status.outputs[0].value.clone()
+}
+
+#[test]
+fn an_output_that_became_a_secret_is_not_shown_any_more() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench
+            .reaches(group_with(VERSION, false), &group_entity)
+            .await;
+        let version = output(&bench).await;
+        assert_eq!(shown(&bench).await.as_ref(), Some(&version));
+        bench
+            .reaches(group_with(VERSION, true), &group_entity)
+            .await;
+        assert_eq!(shown(&bench).await, None);
+        assert_eq!(output(&bench).await, version);
+        bench
+            .reaches(group_with(VERSION, false), &group_entity)
+            .await;
+        assert_eq!(shown(&bench).await, Some(version));
+    });
+}
+
+#[test]
+fn an_output_that_is_read_from_another_place_has_another_value() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench
+            .reaches(group_with(VERSION, false), &group_entity)
+            .await;
+        let version = output(&bench).await;
+        let other = "(Linux) version";
+        bench.reaches(group_with(other, false), &group_entity).await;
+        assert_eq!(output(&bench).await, "Linux");
+        // What refers to it waits for the new value.
+        let mut changed = group_with("(Linux version)", false);
+        let second = &mut only(&mut changed).waves[1].items[0].pool.template;
+        second.contract = Secret::new("$(group.outputs.kernel)");
+        bench.reaches(changed, &group_entity).await;
+        assert_eq!(output(&bench).await, "Linux version");
+        // Also when it was away in between.
+        bench.reaches(group(2), &group_entity).await;
+        bench
+            .reaches(group_with(VERSION, false), &group_entity)
+            .await;
+        assert_eq!(output(&bench).await, version);
+    });
+}
+
+/// The member with the output was removed, so that nothing can read it again.
+#[test]
+fn a_lost_secret_output_holds_up_only_what_refers_to_it() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        let document = |edition| {
+            let mut resolved = group_with(VERSION, true);
+            let waves = &mut only(&mut resolved).waves;
+            waves[0].items[0].remove_after = Some("second".to_owned());
+            edit(&mut waves[1].items[0], edition);
+            resolved
+        };
+        bench.reaches(document(2), &group_entity).await;
+        let version = output(&bench).await;
+        let secrets = &bench.world.secrets;
+        for name in secrets.ids().await.unwrap() {
+            if secrets.get(&name).await.unwrap().expose() == version.as_bytes() {
+                secrets.erase(&name).await.unwrap();
+            }
+        }
+        bench.reaches(document(3), &group_entity).await;
+        assert_eq!(bench.cpus("grp-b-0").await, 3);
     });
 }

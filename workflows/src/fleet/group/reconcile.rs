@@ -276,6 +276,9 @@ impl Fleet {
                 return Err(self.unresolved(group, item, &why));
             }
         }
+        if self.awaits_output(group, item, &found.pools).await? {
+            return Ok(CarriedOut::Waits);
+        }
         let known = found.pools.get(&item.name);
         let pool = self.filled(group, item, known).await?;
         let what = match known {

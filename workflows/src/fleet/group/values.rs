@@ -9,11 +9,12 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
+    group::outputs::output_references,
     known::{KnownGroup, KnownPool},
     pool::member_texts::too_long,
 };
 use crate::{
-    group::{self, ItemRecord, OutputValue},
+    group::{self, ItemRecord},
     pool::{member_name, member_uid, number_of},
     record::pool_entity,
     spec::{
@@ -66,6 +67,23 @@ impl Fleet {
         Ok(Some(Ok(found)))
     }
 
+    /// Whether an item's texts refer to an output that is still to be read: it was added later, or comes from
+    /// another place now.
+    pub(super) async fn awaits_output(
+        &self,
+        group: &KnownGroup,
+        item: &ItemRecord,
+        pools: &BTreeMap<String, KnownPool>,
+    ) -> Result<bool, FleetError> {
+        let waves = group.record.waves.iter();
+        let unread: Vec<_> = waves.flat_map(|wave| group.unread(wave, pools)).collect();
+        if unread.is_empty() {
+            return Ok(false);
+        }
+        let names = output_references(&self.template_of(item).await?);
+        Ok(unread.iter().any(|output| names.contains(&output.name)))
+    }
+
     /// The first address of a member now; or why it has none.
     pub(super) async fn address(
         &self,
@@ -83,7 +101,7 @@ impl Fleet {
     }
 
     /// The template of an item before values are filled in.
-    async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
+    pub(super) async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
         let template = &item.template;
         let contract = self.secrets.get(&template.contract).await?;
         let image_url = match &template.image_credentials {
@@ -103,7 +121,8 @@ impl Fleet {
         known: Option<&KnownPool>,
     ) -> Result<ResolvedPool, FleetError> {
         let mut template = self.template_of(item).await?;
-        let outputs = self.output_texts(&group.record).await?;
+        let names = output_references(&template);
+        let outputs = self.output_texts(&group.record, &names).await?;
         let fill = |field: &str, text: &str| {
             let is_secret = field == SECRET_FIELD;
             let is_whole = substitute::whole(text).is_some();
@@ -261,8 +280,7 @@ fn value(
 
 fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
     let name = reference.strip_prefix("group.outputs.");
-    let value = name.and_then(|name| group.record.found.get(name));
-    matches!(value, Some(OutputValue::Secret(_)))
+    name.is_some_and(|name| group.record.is_secret_output(name))
 }
 
 /// Whether a value is safe inside a larger text, whatever language that is in: it has only ASCII letters and
