@@ -84,11 +84,11 @@ impl fmt::Display for FieldPath {
 
 /// The name of the last field of a path, of a list's element that of the list; empty if there is none.
 pub fn last_key(segments: &[PathSegment]) -> &str {
-    let keys = segments.iter().filter_map(|segment| match segment {
+    let mut keys = segments.iter().rev().filter_map(|segment| match segment {
         PathSegment::Key(key) => Some(key.as_str()),
         PathSegment::Index(_) => None,
     });
-    keys.last().unwrap_or_default()
+    keys.next().unwrap_or_default()
 }
 
 /// Whether a key needs no quotes in a path.

@@ -295,9 +295,10 @@ impl Fleet {
         if !leaving.is_empty() {
             trouble.extend(Box::pin(self.evict_members(pool, found, &leaving, &survey)).await);
         }
-        let at_once = match missing.is_empty() {
-            true => Ok(BATCH),
-            false => self.members_at_once(pool, BATCH).await,
+        let at_once = if missing.is_empty() {
+            Ok(BATCH)
+        } else {
+            self.members_at_once(pool, BATCH).await
         };
         let at_once = at_once.unwrap_or_else(|error| {
             trouble.push(*error.failure);

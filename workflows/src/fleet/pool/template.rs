@@ -66,7 +66,7 @@ impl Fleet {
             evictable: pool.desired.evictable,
         };
         let mut named = template.clone();
-        named.vsi = Box::new(compared(&named.vsi));
+        *named.vsi = compared(&named.vsi);
         let bytes = to_vec(&named).map_err(|error| FleetError::defect(error.to_string()))?;
         template.revision = Hash::of(&bytes).to_string().chars().take(DIGITS).collect();
         Ok(template)
