@@ -32,7 +32,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 3600);
 /// A fleet that works on pools and groups.
 pub(super) struct ControllerBench {
     pub(super) fleet: Fleet,
-    _world: CrashWorld,
+    pub(super) world: CrashWorld,
 }
 
 impl ControllerBench {
@@ -46,10 +46,7 @@ impl ControllerBench {
         world.late = late;
         let fleet = world.start(&CrashGate::safe()).await.unwrap();
         fleet.drive_all().await.unwrap();
-        Self {
-            fleet,
-            _world: world,
-        }
+        Self { fleet, world }
     }
 
     /// Applies documents, and waits until the pool or group has its desired state.
@@ -58,14 +55,14 @@ impl ControllerBench {
         self.settles(entity).await;
     }
 
-    async fn settles(&self, entity: &EntityId) {
+    pub(super) async fn settles(&self, entity: &EntityId) {
         let decided = tokio::time::timeout(A_DAY, self.fleet.decided(entity)).await;
         let decided = decided.expect("it is never decided").unwrap();
         assert_eq!(decided, Verdict::Reached);
     }
 
     /// The processors of a VSI.
-    async fn cpus(&self, name: &str) -> u64 {
+    pub(super) async fn cpus(&self, name: &str) -> u64 {
         let vsi = self.fleet.vsis().get("default", name).await.unwrap();
         vsi.spec["machine"]["cpus"].as_u64().unwrap()
     }

@@ -15,6 +15,7 @@
     reason = "a test ends at the first surprise, and is nobody's library"
 )]
 
+mod admission;
 mod audit;
 mod care;
 mod cases;
@@ -49,4 +50,5 @@ mod stores;
 mod stories;
 mod story;
 mod unreadable;
+mod waves;
 mod world;

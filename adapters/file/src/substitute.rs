@@ -4,7 +4,8 @@
 use vsiflow_workflows::spec::{
     FieldPath, PathSegment,
     documents::{GROUP, POOL},
-    substitute::{DocumentRelease, FILLED, in_template},
+    last_key,
+    substitute::{DocumentRelease, DocumentText, FILLED, in_template},
 };
 
 use crate::node::{Value, YamlNode};
@@ -79,7 +80,12 @@ impl SubstituteWalk<'_> {
                 Some(found.text()?.to_owned())
             },
         };
-        in_template(text, self.is_group.then_some(&release), takes_values)
+        let template = DocumentText {
+            text,
+            field: last_key(path),
+            takes_values,
+        };
+        in_template(template, self.is_group.then_some(&release))
     }
 }
 

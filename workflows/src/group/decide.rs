@@ -131,16 +131,26 @@ impl GroupView {
     fn rollout(&self) -> GroupDecision {
         let mut actions = self.removals();
         let mut outcome = GroupOutcome::Available;
+        let mut unsettled = None;
         for (number, wave) in self.waves.iter().enumerate() {
             if wave.reads_later() {
                 actions.push(GroupAction::Read(number));
             }
-            let (more, found) = wave.decide_wave(number);
+            let (mut more, mut found) = wave.decide_wave(number);
+            if let Some(earlier) = unsettled {
+                // An upgrade stops at the first pool that is not available, whatever its gate asks for.
+                let wanted = more.len();
+                more.retain(|action| !matches!(action, GroupAction::Update(..)));
+                if more.len() < wanted {
+                    found = earlier;
+                }
+            }
             actions.extend(more);
             if found != GroupOutcome::Available {
                 outcome = found;
                 break;
             }
+            unsettled = unsettled.or(wave.unsettled(number));
         }
         if outcome == GroupOutcome::Available {
             outcome = self.leftovers();
@@ -259,12 +269,7 @@ impl WaveView {
         if !actions.is_empty() {
             return (actions, GroupOutcome::Progressing(number));
         }
-        let open = first.map(|(place, item)| match item.state {
-            ItemState::Stuck | ItemState::Deleting { stuck: true } => {
-                GroupOutcome::Stuck(number, place)
-            }
-            _ => GroupOutcome::Progressing(number),
-        });
+        let open = self.unsettled(number);
         let may_ask = open.is_none() || self.any && stays().all(|(_, item)| item.current);
         if !self.open && stays().next().is_some() && may_ask {
             return (
@@ -272,9 +277,21 @@ impl WaveView {
                 open.unwrap_or(GroupOutcome::Gate(number)),
             );
         }
-        // If one member is enough, the following waves do not wait for the others.
-        let waits = open.filter(|_| !self.any);
+        // If one member is enough and opened the gate, the following waves do not wait for the others.
+        let waits = open.filter(|_| !(self.any && self.open));
         (Vec::new(), waits.unwrap_or(GroupOutcome::Available))
+    }
+
+    /// Its state because of its first item that exists and is not settled; `None` if there is none.
+    fn unsettled(&self, number: usize) -> Option<GroupOutcome> {
+        let mut items = self.items.iter().enumerate();
+        let first = items.find(|(_, item)| !item.removed && item.is_there() && !item.is_settled());
+        first.map(|(place, item)| match item.state {
+            ItemState::Stuck | ItemState::Deleting { stuck: true } => {
+                GroupOutcome::Stuck(number, place)
+            }
+            _ => GroupOutcome::Progressing(number),
+        })
     }
 }
 

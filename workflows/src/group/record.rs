@@ -146,6 +146,21 @@ impl GroupRecord {
         self.waves.iter().flat_map(|wave| &wave.items)
     }
 
+    /// Whether the gate of a wave opened for its current revision. A wave of which everything was removed waits
+    /// for nobody.
+    pub fn is_open(&self, wave: &WaveRecord) -> bool {
+        let mut items = wave.items.iter();
+        self.opened.get(&wave.name) == Some(&wave.revision(&self.removed))
+            || items.all(|item| self.removed.contains(&item.name))
+    }
+
+    /// Whether the value of an output is a secret, by the document or as it is stored.
+    pub fn is_secret_output(&self, name: &str) -> bool {
+        let mut outputs = self.outputs.iter();
+        outputs.any(|output| output.name == name && output.secret)
+            || matches!(self.found.get(name), Some(OutputValue::Secret(_)))
+    }
+
     /// A member or a pool of the group, by name.
     pub fn item(&self, name: &str) -> Option<&ItemRecord> {
         self.items().find(|item| item.name == name)

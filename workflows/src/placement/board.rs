@@ -1,6 +1,9 @@
 //! The placement board: chooses hosts one after another, counting each choice for the next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     Decision, Rejected,
@@ -17,12 +20,12 @@ use crate::spec::{
 pub struct PlacementRequest {
     /// The VSI.
     pub vsi: PlacedVsi,
-    /// The rules of the placement.
-    pub placement: PlacementSpec,
+    /// The rules of the placement. The members of a pool share them.
+    pub placement: Arc<PlacementSpec>,
     /// The IDs of the candidate hosts.
-    pub candidates: Vec<String>,
+    pub candidates: Arc<Vec<String>>,
     /// Why other matched hosts cannot be chosen, by host.
-    pub excluded: Vec<(String, String)>,
+    pub excluded: Arc<Vec<(String, String)>>,
     /// The only host that can be chosen, and the reason.
     pub pinned: Option<(String, String)>,
     /// The guest's architecture.
@@ -70,7 +73,7 @@ impl std::fmt::Display for Unplaced {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Class {
     /// The VSIs of a namespace that the selector matches; all of them if there is none.
-    Labelled(String, Option<LabelSelector>),
+    Labelled(String, Option<Arc<LabelSelector>>),
     /// The members of a pool: namespace and name.
     Pool(String, String),
 }
@@ -79,7 +82,7 @@ impl Class {
     fn has(&self, vsi: &PlacedVsi) -> bool {
         match self {
             Self::Labelled(namespace, selector) => {
-                let fits = |its: &LabelSelector| its.matches(&vsi.labels);
+                let fits = |its: &Arc<LabelSelector>| its.matches(&vsi.labels);
                 vsi.namespace == *namespace && selector.as_ref().is_none_or(fits)
             }
             Self::Pool(namespace, pool) => {
@@ -103,7 +106,7 @@ pub struct PlacementBoard {
     counted: Vec<ClassCounts>,
     /// The anti-affinity rules of VSIs on hosts: namespace, selector, and one VSI with that rule for
     /// each host.
-    averse: Vec<(String, LabelSelector, BTreeMap<usize, String>)>,
+    averse: Vec<(String, Arc<LabelSelector>, BTreeMap<usize, String>)>,
     /// The candidates of the previous request, cached because the next often has the same.
     before: (Vec<String>, Vec<usize>),
 }
@@ -141,7 +144,7 @@ impl PlacementBoard {
         let candidates = self.candidates(&request.candidates);
         let spread = request.placement.spread.as_ref();
         let spread = spread.map(|spread| self.count(spread_class(spread, &request.vsi)));
-        let avoided = request.placement.anti_affinity.clone();
+        let avoided = request.vsi.anti_affinity.clone();
         let avoided = avoided.map(|selector| {
             let namespace = request.vsi.namespace.clone();
             self.count(Class::Labelled(namespace, Some(selector)))
@@ -305,7 +308,7 @@ impl PlacementBoard {
         };
         let found = self.averse.iter_mut();
         let same =
-            |(namespace, other, _): &&mut (String, LabelSelector, BTreeMap<usize, String>)| {
+            |(namespace, other, _): &&mut (String, Arc<LabelSelector>, BTreeMap<usize, String>)| {
                 *namespace == vsi.namespace && other == selector
             };
         match found.into_iter().find(same) {
@@ -387,7 +390,9 @@ fn spread_label(request: &PlacementRequest) -> Option<&str> {
 
 fn spread_class(spread: &Spread, vsi: &PlacedVsi) -> Class {
     match (&spread.among, &vsi.pool) {
-        (Some(selector), _) => Class::Labelled(vsi.namespace.clone(), Some(selector.clone())),
+        (Some(selector), _) => {
+            Class::Labelled(vsi.namespace.clone(), Some(Arc::new(selector.clone())))
+        }
         (None, Some(pool)) => Class::Pool(vsi.namespace.clone(), pool.clone()),
         (None, None) => Class::Labelled(vsi.namespace.clone(), None),
     }

@@ -1,6 +1,6 @@
 //! A host, its capacity and its promises.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,31 @@ pub struct PlacedVsi {
     /// The pool that made it, if one did.
     pub pool: Option<String>,
     /// The VSIs that must not be on the same host.
-    pub anti_affinity: Option<LabelSelector>,
+    #[serde(with = "shared_selector")]
+    pub anti_affinity: Option<Arc<LabelSelector>>,
+}
+
+/// A selector that the members of a pool share in memory, stored like any other.
+mod shared_selector {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::spec::LabelSelector;
+
+    pub(super) fn serialize<S: Serializer>(
+        selector: &Option<Arc<LabelSelector>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        selector.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<LabelSelector>>, D::Error> {
+        let selector = Option::<LabelSelector>::deserialize(deserializer)?;
+        Ok(selector.map(Arc::new))
+    }
 }
 
 /// A host that may be chosen.

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -45,10 +46,10 @@ fn request(name: &str, hosts: &[&str], placement: serde_json::Value) -> Placemen
             name: name.to_owned(),
             labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
             pool: None,
-            anti_affinity: placement.anti_affinity.clone(),
+            anti_affinity: placement.anti_affinity.clone().map(Arc::new),
         },
-        placement,
-        candidates: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        placement: Arc::new(placement),
+        candidates: Arc::new(hosts.iter().map(|host| (*host).to_owned()).collect()),
         arch: "x86_64".to_owned(),
         pool: "images".to_owned(),
         needs: Needs {

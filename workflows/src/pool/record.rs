@@ -137,12 +137,17 @@ impl PoolRecord {
     /// The template for a missing member: below the partition, the one that was rolled out last.
     pub fn template_of(&self, number: u32) -> &TemplateRecord {
         let rolled_out = self.rolled_out();
-        // Candidate hosts are not part of a revision: those of the current template apply.
         if number < self.strategy.partition && rolled_out.revision != self.template.revision {
             rolled_out
         } else {
             &self.template
         }
+    }
+
+    /// The templates that missing members may be made from.
+    pub fn templates_to_make(&self) -> impl Iterator<Item = &TemplateRecord> {
+        let kept = (self.strategy.partition > 0).then(|| self.rolled_out());
+        std::iter::once(&self.template).chain(kept)
     }
 
     /// The template that a rollout brought to every member last.
@@ -156,12 +161,22 @@ impl PoolRecord {
     pub fn replace_template(&mut self, template: TemplateRecord) {
         self.proposed = None;
         if template.revision == self.template.revision {
-            // Candidate hosts are not part of a revision.
             self.template.vsi.placement = template.vsi.placement;
-            return;
+        } else {
+            self.rolled_out = Some(self.rolled_out().clone());
+            self.previous = Some(std::mem::replace(&mut self.template, template));
         }
-        self.rolled_out = Some(self.rolled_out().clone());
-        self.previous = Some(std::mem::replace(&mut self.template, template));
+        // Candidate hosts are not part of a revision: those of the newest document apply to older templates, too.
+        for older in self.previous.iter_mut().chain(&mut self.rolled_out) {
+            older.vsi.take_candidates(&self.template.vsi);
+        }
+    }
+
+    /// The previous template, with the candidate hosts of the current one.
+    pub fn previous_to_return_to(&self) -> Option<TemplateRecord> {
+        let mut previous = self.previous.clone()?;
+        previous.vsi.take_candidates(&self.template.vsi);
+        Some(previous)
     }
 
     /// Records that every member has the current template.

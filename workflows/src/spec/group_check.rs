@@ -12,8 +12,8 @@ use super::group::{
 };
 use super::problem::{FieldPath, Problem, ProblemCode};
 use super::ready::{self, ProbeSpec};
-use super::resolve::ResolvedVsi;
 use super::substitute;
+use super::template_texts::texts;
 use crate::pool::number_of;
 
 /// The most probes of a gate; more are probably a mistake.
@@ -215,59 +215,6 @@ impl GroupCheck<'_> {
             }
         }
     }
-}
-
-/// A text of a template that values are filled into.
-pub(crate) struct TemplateText<'a> {
-    /// The field of the guest.
-    pub(crate) field: &'static str,
-    /// Whether it is stored as a secret.
-    pub(crate) is_secret: bool,
-    bytes: &'a [u8],
-}
-
-impl TemplateText<'_> {
-    /// Its content, if it is UTF-8.
-    pub(crate) fn words(&self) -> Option<String> {
-        String::from_utf8(self.bytes.to_vec()).ok()
-    }
-}
-
-/// The texts of a template that values are filled into.
-pub(crate) fn texts(template: &ResolvedVsi) -> Vec<TemplateText<'_>> {
-    let mut all = Vec::new();
-    let desired = &template.desired;
-    if !template.contract.expose().is_empty() {
-        all.push(TemplateText {
-            field: "userData",
-            is_secret: true,
-            bytes: template.contract.expose(),
-        });
-    }
-    if let Some(text) = &desired.network_config {
-        all.push(TemplateText {
-            field: "networkConfig",
-            is_secret: false,
-            bytes: text.as_bytes(),
-        });
-    }
-    if let Some(guest) = &desired.guest {
-        for key in &guest.ssh_keys {
-            all.push(TemplateText {
-                field: "sshKeys",
-                is_secret: false,
-                bytes: key.as_bytes(),
-            });
-        }
-        if let Some(text) = &guest.vendor_data {
-            all.push(TemplateText {
-                field: "vendorData",
-                is_secret: false,
-                bytes: text.as_bytes(),
-            });
-        }
-    }
-    all
 }
 
 /// Message and remedy.

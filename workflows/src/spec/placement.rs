@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
+use super::desired::DesiredVsi;
 use super::documents::Document;
 use super::meta;
 use super::problem::{FieldPath, ProblemCode};
@@ -123,6 +124,16 @@ impl DesiredPlacement {
         Self {
             request: self.request.clone(),
             ..Self::default()
+        }
+    }
+}
+
+impl DesiredVsi {
+    /// Takes the candidate hosts of a newer template, if vsiflow chooses among hosts for both.
+    pub(crate) fn take_candidates(&mut self, newer: &Self) {
+        if let (Some(own), Some(newer)) = (&mut self.placement, &newer.placement) {
+            own.candidates.clone_from(&newer.candidates);
+            own.excluded.clone_from(&newer.excluded);
         }
     }
 }

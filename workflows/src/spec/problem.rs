@@ -82,6 +82,15 @@ impl fmt::Display for FieldPath {
     }
 }
 
+/// The name of the last field of a path, of a list's element that of the list; empty if there is none.
+pub fn last_key(segments: &[PathSegment]) -> &str {
+    let mut keys = segments.iter().rev().filter_map(|segment| match segment {
+        PathSegment::Key(key) => Some(key.as_str()),
+        PathSegment::Index(_) => None,
+    });
+    keys.next().unwrap_or_default()
+}
+
 /// Whether a key needs no quotes in a path.
 fn is_plain(key: &str) -> bool {
     !key.is_empty()

@@ -7,6 +7,78 @@
 /// Maximum length of a reference, in bytes.
 const REFERENCE_MAX: usize = 256;
 
+/// Maximum length of a text that is passed to a guest, in bytes.
+pub const CONTENT_MAX: usize = 512 << 10;
+/// Maximum length of any other text, in bytes.
+pub const TEXT_MAX: usize = 16 << 10;
+
+/// The fields whose texts are passed to a guest.
+const CONTENTS: [&str; 4] = ["contract", "userData", "vendorData", "networkConfig"];
+
+/// A text would be longer than its field may be, with values filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// Maximum length, in bytes.
+    pub max: usize,
+}
+
+impl TooLong {
+    /// What is wrong, and the remedy.
+    pub fn in_words(self) -> (String, String) {
+        (
+            format!("with values filled in it has more than {} bytes", self.max),
+            "use fewer references in it, or shorter values".to_owned(),
+        )
+    }
+}
+
+/// The maximum length of a field's text, in bytes.
+pub fn text_max(field: &str) -> usize {
+    if CONTENTS.contains(&field) {
+        CONTENT_MAX
+    } else {
+        TEXT_MAX
+    }
+}
+
+/// The maximum length of a text with values filled in. Files may contain longer texts than resources of a
+/// cluster, and those may still contain a few values.
+pub fn filled_max(field: &str, text: &str) -> usize {
+    let max = text_max(field);
+    if text.len() > max {
+        text.len().saturating_add(TEXT_MAX)
+    } else {
+        max
+    }
+}
+
+/// A text that values are filled into, up to its maximum length.
+struct FilledText {
+    text: String,
+    max: usize,
+}
+
+impl FilledText {
+    fn new(template: &str, max: usize) -> Self {
+        let text = String::with_capacity(template.len().min(max));
+        Self { text, max }
+    }
+
+    fn push(&mut self, piece: &str) -> Result<(), TooLong> {
+        if self.text.len().saturating_add(piece.len()) > self.max {
+            return Err(TooLong { max: self.max });
+        }
+        self.text.push_str(piece);
+        Ok(())
+    }
+
+    fn push_reference(&mut self, path: &str) -> Result<(), TooLong> {
+        ["$(", path, ")"]
+            .into_iter()
+            .try_for_each(|part| self.push(part))
+    }
+}
+
 /// The first segment of a reference to a group.
 pub const GROUP: &str = "group";
 /// The first segment of a reference to a pool.
@@ -40,52 +112,52 @@ pub fn whole(text: &str) -> Option<&str> {
     }
 }
 
-/// Fills in a group's values. Escapes remain, because a pool's values are filled in later; so do
-/// references for which `value` returns `None`.
+/// Fills in a group's values, up to `max` bytes. Escapes remain, because a pool's values are filled in
+/// later; so do references for which `value` returns `None`.
 ///
 /// # Errors
-/// The error of `value`.
-pub fn of_group<E>(
+/// The error of `value`, or when the text becomes too long.
+pub fn of_group<E: From<TooLong>>(
     text: &str,
+    max: usize,
     mut value: impl FnMut(&str) -> Result<Option<String>, E>,
 ) -> Result<String, E> {
-    let mut filled = String::with_capacity(text.len());
+    let mut filled = FilledText::new(text, max);
     for piece in TemplatePieces(text) {
         match piece {
-            TemplatePiece::Plain(plain) => filled.push_str(plain),
-            TemplatePiece::Escape => filled.push_str("$$("),
+            TemplatePiece::Plain(plain) => filled.push(plain)?,
+            TemplatePiece::Escape => filled.push("$$(")?,
             TemplatePiece::Reference(path) => match value(path)? {
-                Some(value) => filled.push_str(&value.replace("$(", "$$(")),
-                None => {
-                    filled.push_str("$(");
-                    filled.push_str(path);
-                    filled.push(')');
-                }
+                Some(value) => filled.push(&value.replace("$(", "$$("))?,
+                None => filled.push_reference(path)?,
             },
         }
     }
-    Ok(filled)
+    Ok(filled.text)
 }
 
-/// Fills in a pool's values, and resolves escapes. A reference for which `value` returns `None`
-/// remains.
-pub fn of_pool(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut filled = String::with_capacity(text.len());
+/// Fills in a pool's values, up to `max` bytes, and resolves escapes. A reference for which `value`
+/// returns `None` remains.
+///
+/// # Errors
+/// When the text becomes too long.
+pub fn of_pool(
+    text: &str,
+    max: usize,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<String, TooLong> {
+    let mut filled = FilledText::new(text, max);
     for piece in TemplatePieces(text) {
         match piece {
-            TemplatePiece::Plain(plain) => filled.push_str(plain),
-            TemplatePiece::Escape => filled.push_str("$("),
+            TemplatePiece::Plain(plain) => filled.push(plain)?,
+            TemplatePiece::Escape => filled.push("$(")?,
             TemplatePiece::Reference(path) => match value(path) {
-                Some(value) => filled.push_str(&value),
-                None => {
-                    filled.push_str("$(");
-                    filled.push_str(path);
-                    filled.push(')');
-                }
+                Some(value) => filled.push(&value)?,
+                None => filled.push_reference(path)?,
             },
         }
     }
-    filled
+    Ok(filled.text)
 }
 
 /// The fields of a guest whose texts may contain references.
@@ -99,21 +171,44 @@ pub struct DocumentRelease<'a> {
     pub value: &'a dyn Fn(&str, &str) -> Option<String>,
 }
 
+/// A text of a template in a document.
+#[derive(Clone, Copy)]
+pub struct DocumentText<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// The name of its field.
+    pub field: &'a str,
+    /// Whether other values than those of the release are filled in later.
+    pub takes_values: bool,
+}
+
+/// Why a text of a document cannot be filled in.
+enum UnfilledDocument {
+    /// This reference names nothing of the release.
+    Unknown(String),
+    TooLong(TooLong),
+}
+
+impl From<TooLong> for UnfilledDocument {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
+
 /// Fills the release of a group's document into a text of a template; a pool's own document has none.
 /// If the field takes no values, other references are refused.
 ///
 /// # Errors
 /// With message and remedy.
 pub fn in_template(
-    text: &str,
+    template: DocumentText<'_>,
     release: Option<&DocumentRelease<'_>>,
-    takes_values: bool,
 ) -> Result<String, (String, String)> {
     let filled = match release {
-        Some(release) => of_release(text, release)?,
-        None => text.to_owned(),
+        Some(release) => of_release(template, release)?,
+        None => template.text.to_owned(),
     };
-    let refused = if takes_values {
+    let refused = if template.takes_values {
         let mut references = references(&filled);
         let of_group = references.find(|path| is_below(path, GROUP));
         of_group.filter(|_| release.is_none()).map(|reference| {
@@ -136,8 +231,12 @@ pub fn in_template(
     }
 }
 
-fn of_release(text: &str, release: &DocumentRelease<'_>) -> Result<String, (String, String)> {
-    let filled = of_group(text, |reference| {
+fn of_release(
+    template: DocumentText<'_>,
+    release: &DocumentRelease<'_>,
+) -> Result<String, (String, String)> {
+    let text = template.text;
+    let filled = of_group(text, filled_max(template.field, text), |reference| {
         let Some(path) = reference.strip_prefix("group.release.") else {
             return Ok(None);
         };
@@ -145,10 +244,14 @@ fn of_release(text: &str, release: &DocumentRelease<'_>) -> Result<String, (Stri
         let place = place.filter(|(_, field)| ["image", "checksum"].contains(field));
         match place.and_then(|(name, field)| (release.value)(name, field)) {
             Some(value) => Ok(Some(value)),
-            None => Err(reference.to_owned()),
+            None => Err(UnfilledDocument::Unknown(reference.to_owned())),
         }
     });
-    filled.map_err(|reference| {
+    filled.map_err(|error| {
+        let reference = match error {
+            UnfilledDocument::Unknown(reference) => reference,
+            UnfilledDocument::TooLong(error) => return error.in_words(),
+        };
         let names = match release.names.as_slice() {
             [] => "spec.release, which is empty".to_owned(),
             names => names.join(", "),
@@ -213,11 +316,49 @@ mod tests {
     use super::*;
 
     fn filled(text: &str, value: &str) -> String {
-        let group = |path: &str| Ok::<_, ()>(is_below(path, GROUP).then(|| value.to_owned()));
-        let group = of_group(text, group).unwrap();
-        of_pool(&group, |path| {
-            (path == "pool.index").then(|| "7".to_owned())
-        })
+        let max = usize::MAX;
+        let group = |path: &str| Ok::<_, TooLong>(is_below(path, GROUP).then(|| value.to_owned()));
+        let group = of_group(text, max, group).unwrap();
+        let index = |path: &str| (path == "pool.index").then(|| "7".to_owned());
+        of_pool(&group, max, index).unwrap()
+    }
+
+    #[test]
+    fn filling_ends_at_the_limit_of_the_field() {
+        let long = "x".repeat(15_000);
+        let text = "$(group.release.n.image)".repeat(20_000);
+        let filled = std::cell::Cell::new(0);
+        let release = DocumentRelease {
+            names: vec!["n".to_owned()],
+            value: &|_, _| {
+                filled.set(filled.get() + 1);
+                Some(long.clone())
+            },
+        };
+        for (field, most) in [("networkConfig", CONTENT_MAX), ("hostname", TEXT_MAX)] {
+            filled.set(0);
+            let template = DocumentText {
+                text: &text,
+                field,
+                takes_values: true,
+            };
+            let (message, _) = in_template(template, Some(&release)).unwrap_err();
+            let max = filled_max(field, &text);
+            assert!(message.contains(&max.to_string()), "{message}");
+            assert!(max <= most + text.len());
+            assert!(filled.get() <= max / long.len() + 1, "{}", filled.get());
+        }
+        let name = |_: &str| Some("y".repeat(60));
+        let members = "$(pool.member)".repeat(20_000);
+        let max = filled_max("networkConfig", &members);
+        assert_eq!(of_pool(&members, max, name), Err(TooLong { max }));
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_a_resource_permits_still_takes_a_few_values() {
+        let text = "x".repeat(CONTENT_MAX + 1) + "$(pool.member)";
+        let max = filled_max("userData", &text);
+        assert!(of_pool(&text, max, |_| Some("y".repeat(60))).is_ok());
     }
 
     #[test]

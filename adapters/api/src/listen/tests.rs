@@ -207,6 +207,24 @@ async fn who_shows_no_valid_token_takes_few_places_and_no_other_ones() {
     assert!(freed.unwrap().is_ok());
 }
 
+#[tokio::test]
+async fn idle_connections_of_many_addresses_keep_no_probe_from_the_public_pages() {
+    let address = begin(Security::Plain, METRICS).await;
+    let mut idle = Vec::new();
+    for client in 2..8 {
+        for _ in 0..METRICS.each {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            let source = SocketAddr::from(([127, 0, 0, client], 0));
+            socket.bind(source).unwrap();
+            idle.push(socket.connect(address).await.unwrap());
+        }
+    }
+    for _ in 0..20 {
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut probe, "Connection: close\r\n").await);
+    }
+}
+
 #[test]
 fn an_ipv6_network_is_one_client() {
     let client = |text: &str| client_of(text.parse().unwrap());

@@ -6,8 +6,12 @@ use serde_json::Value;
 
 use super::{
     jsonpath::{self, Evaluation, TooMuch, ValuePath},
-    table::rendered,
+    table::{line, shown, widths},
 };
+
+/// Maximum length of a specification, in bytes.
+const TEXT_MAX: usize = 16 * 1024;
+const COLUMNS_MAX: usize = 100;
 
 /// Column heads, and the paths of their cells.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +24,12 @@ impl FromStr for Columns {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_MAX {
+            return Err(format!("the columns are longer than {TEXT_MAX} bytes"));
+        }
+        if text.split(',').count() > COLUMNS_MAX {
+            return Err(format!("there are more than {COLUMNS_MAX} columns"));
+        }
         let column = |part: &str| {
             let (head, path) = part
                 .split_once(':')
@@ -50,17 +60,23 @@ impl Columns {
         head: bool,
         mut into: Evaluation,
     ) -> Result<String, TooMuch> {
-        let heads = self.columns.iter().map(|(title, _)| title.clone());
+        let heads = self.columns.iter().map(|(title, _)| shown(title));
         let mut rows: Vec<Vec<String>> = Vec::new();
         rows.extend(head.then(|| heads.collect()));
         for object in objects {
             let cells = self.columns.iter().map(|(_, path)| {
                 into.check()?;
-                Ok(cell(object, path))
+                let text = shown(&cell(object, path));
+                into.hold(text.len())?;
+                Ok(text)
             });
             rows.push(cells.collect::<Result<Vec<String>, TooMuch>>()?);
         }
-        into.push(&rendered(rows.iter()))?;
+        // Each row is as wide as the widest.
+        let widths = widths(&rows);
+        for row in rows {
+            into.push(&line(&row, &widths))?;
+        }
         Ok(into.into_text())
     }
 }
@@ -90,5 +106,24 @@ mod tests {
         assert_eq!(render(true), "NAME   IPS   NONE\nweb    1,2   <none>\n");
         assert_eq!(render(false), "web   1,2   <none>\n");
         assert!("NAME".parse::<Columns>().is_err());
+    }
+
+    #[test]
+    fn columns_that_multiply_objects_are_refused() {
+        let columns = |count: usize| vec!["A:.status"; count].join(",").parse::<Columns>();
+        assert!(columns(COLUMNS_MAX).is_ok());
+        assert!(columns(COLUMNS_MAX + 1).unwrap_err().contains("columns"));
+        let long = format!("A:.{}", "a,B:.".repeat(TEXT_MAX));
+        assert!(long.parse::<Columns>().is_err());
+    }
+
+    #[test]
+    fn rows_that_are_as_wide_as_the_widest_count_as_what_they_are() {
+        let columns: Columns = "A:.a".parse().unwrap();
+        let render = |objects: &[Value]| columns.render(objects, true, jsonpath::evaluation());
+        let mut objects = vec![json!({"a": "x".repeat(1 << 20)})];
+        assert!(render(&objects).is_ok());
+        objects.extend(vec![json!({"a": "x".repeat(1 << 20)}); 40]);
+        assert_eq!(render(&objects), Err(TooMuch), "cells and lines");
     }
 }

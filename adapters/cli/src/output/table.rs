@@ -78,25 +78,35 @@ impl Table {
 pub(super) fn rendered<'r>(rows: impl Iterator<Item = &'r Vec<String>>) -> String {
     let shown = |row: &Vec<String>| row.iter().map(|cell| shown(cell)).collect::<Vec<_>>();
     let rows: Vec<Vec<String>> = rows.map(shown).collect();
+    let widths = widths(&rows);
+    rows.iter().map(|row| line(row, &widths)).collect()
+}
+
+/// The width of each column: that of its widest cell.
+pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let mut widths: Vec<usize> = Vec::new();
-    for row in &rows {
+    for row in rows {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-        text.push('\n');
-    }
-    text
+    widths
+}
+
+/// A row as a line, with columns of these widths, three spaces apart.
+pub(super) fn line(row: &[String], widths: &[usize]) -> String {
+    let cells = row.iter().zip(widths).map(|(cell, width)| {
+        // Formatting panics at widths beyond 65,535.
+        let missing = width.saturating_sub(cell.chars().count());
+        format!("{cell}{}", " ".repeat(missing))
+    });
+    let cells = cells.collect::<Vec<_>>().join("   ");
+    format!("{}\n", cells.trim_end())
 }
 
 /// A cell on one line: a name from a host or a message may contain line breaks and other control characters.
-fn shown(cell: &str) -> String {
+pub(super) fn shown(cell: &str) -> String {
     host_text::shown(cell).into_owned()
 }
 
@@ -109,6 +119,13 @@ mod tests {
         let mut table = Table::new(&["A", "LONG"]);
         table.rows.push(vec!["wide cell".into(), "x".into()]);
         assert_eq!(table.render(), "A           LONG\nwide cell   x\n");
+    }
+
+    #[test]
+    fn a_cell_may_be_of_any_length() {
+        let mut table = Table::new(&["A", "B"]);
+        table.rows.push(vec!["x".repeat(70_000), "y".into()]);
+        assert!(table.render().ends_with("x   y\n"));
     }
 
     #[test]

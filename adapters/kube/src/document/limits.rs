@@ -5,28 +5,16 @@
 //! the resource is read.
 
 use serde_json::{Map, Value, json};
-use vsiflow_workflows::spec::FieldPath;
+use vsiflow_workflows::spec::{
+    FieldPath,
+    substitute::{TEXT_MAX, text_max},
+};
 
-/// Maximum length of a text that is passed to a guest, in bytes.
-const CONTENT_MAX: usize = 512 * 1024;
-/// Maximum length of any other text, in bytes.
-const TEXT_MAX: usize = 16 * 1024;
 /// Maximum number of entries of a list or a map.
 const ENTRIES_MAX: usize = 4_096;
 
-/// The fields whose texts are passed to a guest.
-const CONTENTS: [&str; 4] = ["contract", "userData", "vendorData", "networkConfig"];
-
 /// A field, and what is wrong with it.
 type Exceeded = (FieldPath, String);
-
-fn text_max(key: &str) -> usize {
-    if CONTENTS.contains(&key) {
-        CONTENT_MAX
-    } else {
-        TEXT_MAX
-    }
-}
 
 /// Checks the texts and lists of a spec.
 ///
@@ -89,6 +77,8 @@ fn limit(fields: &mut Map<String, Value>, name: &str, most: usize) {
 
 #[cfg(test)]
 mod tests {
+    use vsiflow_workflows::spec::substitute::CONTENT_MAX;
+
     use super::*;
 
     #[test]

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 use vsiflow_workflows::spec::{
-    FieldPath, PathSegment,
-    substitute::{DocumentRelease, FILLED, in_template},
+    FieldPath, PathSegment, last_key,
+    substitute::{DocumentRelease, DocumentText, FILLED, in_template},
 };
 
 use crate::kind::ResourceKind;
@@ -47,7 +47,12 @@ fn walk(
             }
         }
         Value::String(text) if has(path, &["template", "diskTemplates"]) => {
-            let filled = in_template(text, release, has(path, &FILLED));
+            let template = DocumentText {
+                text,
+                field: last_key(&path.0),
+                takes_values: has(path, &FILLED),
+            };
+            let filled = in_template(template, release);
             *text = filled.map_err(|(message, remedy)| (path.clone(), message, remedy))?;
         }
         _ => {}

@@ -39,6 +39,7 @@ impl Fleet {
     /// or data disk cannot be changed.
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         self.engine.takes_updates()?;
+        Box::pin(self.refuse_large_pools(&resolved)).await?;
         let survey = Box::pin(self.survey_for(&resolved, false)).await?;
         if !survey.is_stale {
             return Box::pin(self.apply_on(resolved, survey, by)).await;
@@ -127,6 +128,7 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         self.engine.takes_updates()?;
+        Box::pin(self.refuse_large_pools(resolved)).await?;
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         self.refuse_all(&resolved, &known).await?;
@@ -140,6 +142,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        Box::pin(self.refuse_large_pools(resolved)).await?;
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         Box::pin(self.refuse_identities(&resolved, &known)).await?;
         let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;

@@ -1,5 +1,7 @@
 //! Applies the documents of groups.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 
@@ -134,7 +136,10 @@ impl Fleet {
             opened: before.map(|one| one.opened.clone()).unwrap_or_default(),
             removed: before.map(|one| one.removed.clone()).unwrap_or_default(),
             resolved: before.map(|one| one.resolved.clone()).unwrap_or_default(),
-            found: before.map(|one| one.found.clone()).unwrap_or_default(),
+            found: match before {
+                Some(before) => self.outputs_that_stay(group, before, dry).await?,
+                None => BTreeMap::new(),
+            },
             of_shared_cluster: group.of_shared_cluster,
         })
     }

@@ -52,7 +52,8 @@ impl Fleet {
             let mut found = self.members(pool).await?;
             for (number, view) in found.view.members.range(..pool.record.replicas) {
                 let member = found.members.remove(number);
-                ready.extend(member.filter(|_| view.state == MemberState::Ready));
+                let counts = view.current || *number < pool.record.strategy.partition;
+                ready.extend(member.filter(|_| counts && view.state == MemberState::Ready));
             }
         }
         if ready.is_empty() {

@@ -388,8 +388,8 @@ fn outputs(record: &GroupRecord) -> Vec<GroupOutput> {
             secret: output.secret,
             found: found.is_some(),
             value: match found {
-                Some(OutputValue::Shown(text)) => Some(text.clone()),
-                Some(OutputValue::Secret(_)) | None => None,
+                Some(OutputValue::Shown(text)) if !output.secret => Some(text.clone()),
+                Some(OutputValue::Shown(_) | OutputValue::Secret(_)) | None => None,
             },
         }
     });

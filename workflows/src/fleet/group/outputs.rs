@@ -1,10 +1,10 @@
 //! Reads the outputs of group members. The guest's text is checked before it is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_engine::{
     model::{Failure, FailureClass},
-    secret::Secret,
+    secret::{Secret, SecretError},
 };
 
 use crate::fleet::{
@@ -15,7 +15,12 @@ use crate::fleet::{
 };
 use crate::{
     group::{GroupRecord, OutputValue, WaveRecord},
-    spec::group::{OutputPlace, OutputSource},
+    spec::{
+        ResolvedVsi,
+        group::{OutputPlace, OutputSource, ResolvedGroup},
+        substitute,
+        template_texts::texts,
+    },
 };
 
 /// The longest output, in bytes.
@@ -86,14 +91,79 @@ impl GroupHandle<'_> {
     }
 }
 
+/// The outputs that the texts of a template refer to.
+pub(super) fn output_references(template: &ResolvedVsi) -> BTreeSet<String> {
+    let words = texts(template).into_iter().filter_map(|text| text.words());
+    let mut names = BTreeSet::new();
+    for text in words {
+        let references = substitute::references(&text);
+        let outputs = references.filter_map(|path| path.strip_prefix("group.outputs."));
+        names.extend(outputs.map(ToOwned::to_owned));
+    }
+    names
+}
+
 impl Fleet {
-    /// The values of all outputs that were read, by name.
+    /// The outputs that were read and are still wanted. One that is read from another place now is read again;
+    /// one that became a secret is stored as a secret.
+    pub(super) async fn outputs_that_stay(
+        &self,
+        group: &ResolvedGroup,
+        before: &GroupRecord,
+        dry: bool,
+    ) -> Result<BTreeMap<String, OutputValue>, FleetError> {
+        let mut stay = BTreeMap::new();
+        for output in &group.outputs {
+            let mut earlier = before.outputs.iter();
+            let is_same = |other: &OutputSource| {
+                (&other.item, other.number, &other.from)
+                    == (&output.item, output.number, &output.from)
+            };
+            let earlier = earlier.find(|other| other.name == output.name);
+            let value = before.found.get(&output.name);
+            if let (Some(value), true) = (value, earlier.is_some_and(is_same)) {
+                let value = self.value_of_output(output, value, dry).await?;
+                stay.extend(value.map(|value| (output.name.clone(), value)));
+            }
+        }
+        Ok(stay)
+    }
+
+    /// The value that was read, stored as the document wants it now; `None` if it is to be read again. A `dry`
+    /// run stores nothing.
+    async fn value_of_output(
+        &self,
+        output: &OutputSource,
+        value: &OutputValue,
+        dry: bool,
+    ) -> Result<Option<OutputValue>, FleetError> {
+        Ok(match value {
+            OutputValue::Shown(text) if output.secret && !dry => {
+                let secret = Secret::new(text.clone().into_bytes());
+                Some(OutputValue::Secret(self.secrets.put(secret).await?))
+            }
+            OutputValue::Secret(name) if !output.secret && !dry => {
+                match self.secrets.get(name).await {
+                    Ok(secret) => secret
+                        .expose_str()
+                        .map(|text| OutputValue::Shown(text.to_owned())),
+                    Err(SecretError::Missing(_)) => None,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            OutputValue::Shown(_) | OutputValue::Secret(_) => Some(value.clone()),
+        })
+    }
+
+    /// The values of those outputs of a group that were read, by name.
     pub(super) async fn output_texts(
         &self,
         group: &GroupRecord,
+        names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, String>, FleetError> {
         let mut texts = BTreeMap::new();
-        for (name, value) in &group.found {
+        let values = group.found.iter().filter(|(name, _)| names.contains(*name));
+        for (name, value) in values {
             let text = match value {
                 OutputValue::Shown(text) => text.clone(),
                 OutputValue::Secret(secret) => {

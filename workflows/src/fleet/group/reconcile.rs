@@ -160,7 +160,7 @@ impl Fleet {
             states.insert(item.clone(), state);
         }
         let waves = record.waves.iter().map(|wave| WaveView {
-            open: record.opened.get(&wave.name) == Some(&wave.revision(&record.removed)),
+            open: record.is_open(wave),
             passed: record.opened.contains_key(&wave.name),
             any: wave.gate.members == Quorum::Any,
             unread: group.unread(wave, &pools).next().is_some(),
@@ -276,6 +276,9 @@ impl Fleet {
                 return Err(self.unresolved(group, item, &why));
             }
         }
+        if self.awaits_output(group, item, &found.pools).await? {
+            return Ok(CarriedOut::Waits);
+        }
         let known = found.pools.get(&item.name);
         let pool = self.filled(group, item, known).await?;
         let what = match known {
@@ -286,6 +289,8 @@ impl Fleet {
             pools: vec![pool],
             ..Resolved::default()
         };
+        // Values of guests may have made it larger than its document.
+        Box::pin(self.refuse_large_pools(&resolved)).await?;
         let hosts = Box::pin(self.hosts_to_choose_from(&resolved)).await?;
         let (entity, namespace) = (&group.entity, &group.record.namespace);
         let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {

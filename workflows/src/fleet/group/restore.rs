@@ -6,7 +6,11 @@
 
 use vsiflow_engine::{model::Name, secret::SecretError};
 
-use crate::fleet::{Fleet, FleetError, group::reconcile::GroupPools, known::KnownGroup};
+use crate::fleet::{
+    Fleet, FleetError,
+    group::{outputs::output_references, reconcile::GroupPools},
+    known::KnownGroup,
+};
 use crate::group::OutputValue;
 
 impl Fleet {
@@ -42,8 +46,18 @@ impl Fleet {
         group: &KnownGroup,
         item: &crate::group::ItemRecord,
     ) -> Result<bool, FleetError> {
-        let outputs = group.record.found.values().filter_map(secret_of);
-        let names: Vec<&Name> = item.template.secrets().chain(outputs).collect();
+        if !self.has_all(item.template.secrets()).await? {
+            return Ok(false);
+        }
+        let names = output_references(&self.template_of(item).await?);
+        let values = names.iter().filter_map(|name| group.record.found.get(name));
+        self.has_all(values.filter_map(secret_of)).await
+    }
+
+    async fn has_all<'a>(
+        &self,
+        names: impl Iterator<Item = &'a Name> + Send,
+    ) -> Result<bool, FleetError> {
         for name in names {
             if !self.secrets.has(name).await? {
                 return Ok(false);

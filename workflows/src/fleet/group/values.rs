@@ -9,22 +9,38 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
+    group::outputs::output_references,
     known::{KnownGroup, KnownPool},
+    pool::member_texts::too_long,
 };
 use crate::{
-    group::{self, ItemRecord, OutputValue},
+    group::{self, ItemRecord},
     pool::{member_name, member_uid, number_of},
     record::pool_entity,
     spec::{
         DesiredPool, ResolvedPool, ResolvedVsi, UpdatePolicy,
         group::OfGroup,
-        group_check::{of_release, texts},
-        substitute,
+        group_check::of_release,
+        substitute::{self, TooLong},
+        template_texts::texts,
     },
 };
 
-/// Error: this reference's value cannot be put into a field.
-struct UnfitOutput(String);
+/// The field that is stored as a secret.
+const SECRET_FIELD: &str = "userData";
+
+/// Why a text of a template cannot be filled in.
+enum Unfilled {
+    /// This reference's value cannot be put into the field.
+    Unfit(String),
+    TooLong(TooLong),
+}
+
+impl From<TooLong> for Unfilled {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
 
 impl Fleet {
     /// The addresses that an item's texts refer to and that are not resolved yet, by reference; or why
@@ -51,6 +67,23 @@ impl Fleet {
         Ok(Some(Ok(found)))
     }
 
+    /// Whether an item's texts refer to an output that is still to be read: it was added later, or comes from
+    /// another place now.
+    pub(super) async fn awaits_output(
+        &self,
+        group: &KnownGroup,
+        item: &ItemRecord,
+        pools: &BTreeMap<String, KnownPool>,
+    ) -> Result<bool, FleetError> {
+        let waves = group.record.waves.iter();
+        let unread: Vec<_> = waves.flat_map(|wave| group.unread(wave, pools)).collect();
+        if unread.is_empty() {
+            return Ok(false);
+        }
+        let names = output_references(&self.template_of(item).await?);
+        Ok(unread.iter().any(|output| names.contains(&output.name)))
+    }
+
     /// The first address of a member now; or why it has none.
     pub(super) async fn address(
         &self,
@@ -68,7 +101,7 @@ impl Fleet {
     }
 
     /// The template of an item before values are filled in.
-    async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
+    pub(super) async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
         let template = &item.template;
         let contract = self.secrets.get(&template.contract).await?;
         let image_url = match &template.image_credentials {
@@ -88,10 +121,13 @@ impl Fleet {
         known: Option<&KnownPool>,
     ) -> Result<ResolvedPool, FleetError> {
         let mut template = self.template_of(item).await?;
-        let outputs = self.output_texts(&group.record).await?;
-        let fill = |text: &str, is_secret: bool| {
+        let names = output_references(&template);
+        let outputs = self.output_texts(&group.record, &names).await?;
+        let fill = |field: &str, text: &str| {
+            let is_secret = field == SECRET_FIELD;
             let is_whole = substitute::whole(text).is_some();
-            let filled = substitute::of_group(text, |reference| {
+            let max = substitute::filled_max(field, text);
+            let filled = substitute::of_group(text, max, |reference| {
                 if !substitute::is_below(reference, substitute::GROUP) {
                     return Ok(None);
                 }
@@ -100,26 +136,31 @@ impl Fleet {
                 if shown && (is_whole || is_harmless(&value)) {
                     Ok(Some(value))
                 } else {
-                    Err(UnfitOutput(reference.to_owned()))
+                    Err(Unfilled::Unfit(reference.to_owned()))
                 }
             });
-            filled.map_err(|UnfitOutput(reference)| unfit(group, item, &reference))
+            filled.map_err(|error| match error {
+                Unfilled::Unfit(reference) => unfit(group, item, &reference),
+                Unfilled::TooLong(error) => {
+                    let object = format!("group/{}", group.record.full_name());
+                    too_long(object, &format!("{field} of {}", item.name), error)
+                }
+            })
         };
         if let Ok(text) = std::str::from_utf8(template.contract.expose()) {
-            let text = fill(text, true)?;
+            let text = fill(SECRET_FIELD, text)?;
             template.contract = Secret::new(text.into_bytes());
         }
         let desired = &mut template.desired;
         for text in desired.network_config.iter_mut() {
-            *text = fill(text, false)?;
+            *text = fill("networkConfig", text)?;
         }
         if let Some(guest) = &mut desired.guest {
-            for text in guest
-                .ssh_keys
-                .iter_mut()
-                .chain(guest.vendor_data.iter_mut())
-            {
-                *text = fill(text, false)?;
+            for key in &mut guest.ssh_keys {
+                *key = fill("sshKeys", key)?;
+            }
+            for text in guest.vendor_data.iter_mut() {
+                *text = fill("vendorData", text)?;
             }
         }
         let label = (group::LABEL.to_owned(), group.record.name.clone());
@@ -209,7 +250,7 @@ fn value(
     item: &ItemRecord,
     outputs: &BTreeMap<String, String>,
     reference: &str,
-) -> Result<String, UnfitOutput> {
+) -> Result<String, Unfilled> {
     let segments: Vec<_> = reference.split('.').collect();
     let found = match segments.as_slice() {
         ["group", "name"] => Some(group.record.name.clone()),
@@ -234,13 +275,12 @@ fn value(
         ["group", "outputs", name] => outputs.get(*name).cloned(),
         _ => None,
     };
-    found.ok_or_else(|| UnfitOutput(reference.to_owned()))
+    found.ok_or_else(|| Unfilled::Unfit(reference.to_owned()))
 }
 
 fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
     let name = reference.strip_prefix("group.outputs.");
-    let value = name.and_then(|name| group.record.found.get(name));
-    matches!(value, Some(OutputValue::Secret(_)))
+    name.is_some_and(|name| group.record.is_secret_output(name))
 }
 
 /// Whether a value is safe inside a larger text, whatever language that is in: it has only ASCII letters and

@@ -292,6 +292,8 @@ pub(super) fn placed(vsi: &DesiredVsi) -> PlacedVsi {
         name: vsi.name.clone(),
         labels: vsi.labels.clone(),
         pool: vsi.member_of.as_ref().map(|of| of.pool.clone()),
-        anti_affinity: placement.and_then(|one| one.request.anti_affinity.clone()),
+        anti_affinity: placement
+            .and_then(|one| one.request.anti_affinity.clone())
+            .map(Arc::new),
     }
 }

@@ -1,6 +1,10 @@
 //! Builds the placement requests of VSIs and of pool members.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -10,17 +14,69 @@ use crate::{
         placement::promised::{needs, placed},
     },
     group::GroupRecord,
-    placement::{Needs, PlacementRequest},
-    pool::{LABEL, MemberOf, PoolRecord, member_disk_name, member_name},
+    placement::{Needs, PlacedVsi, PlacementRequest},
+    pool::{LABEL, MemberOf, PoolRecord, TemplateRecord, member_disk_name, member_name},
     spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedPool},
 };
 
-/// A pool whose members need hosts.
+/// Members of a pool that need hosts. Their template is without the texts for guests and the rules of its
+/// placement, because it is copied for each member.
 struct MembersToPlace<'a> {
     pool: &'a str,
-    template: &'a DesiredVsi,
+    template: DesiredVsi,
     disks: &'a [DesiredDataDisk],
-    numbers: std::ops::Range<u32>,
+    numbers: Range<u32>,
+    /// What all of their requests share.
+    shared: PlacementRequest,
+    /// Whether hosts are chosen for them.
+    are_placed: bool,
+}
+
+impl<'a> MembersToPlace<'a> {
+    fn new(
+        pool: &'a str,
+        template: &DesiredVsi,
+        disks: &'a [DesiredDataDisk],
+        numbers: Range<u32>,
+    ) -> Self {
+        let mut bare = template.clone();
+        let shared = request_with(&bare, &BTreeMap::new());
+        (bare.placement, bare.guest, bare.network_config) = (None, None, None);
+        Self {
+            pool,
+            template: bare,
+            disks,
+            numbers,
+            shared,
+            are_placed: template.placement.is_some() && template.host.is_empty(),
+        }
+    }
+
+    fn of_template(pool: &'a str, template: &'a TemplateRecord, numbers: Range<u32>) -> Self {
+        Self::new(pool, &template.vsi, &template.disks, numbers)
+    }
+
+    /// The request of one of them, with the rules and hosts of all.
+    fn share_with(&self, request: PlacementRequest) -> PlacementRequest {
+        let shared = &self.shared;
+        let vsi = PlacedVsi {
+            anti_affinity: shared.vsi.anti_affinity.clone(),
+            ..request.vsi
+        };
+        PlacementRequest {
+            vsi,
+            placement: shared.placement.clone(),
+            candidates: shared.candidates.clone(),
+            excluded: shared.excluded.clone(),
+            ..request
+        }
+    }
+}
+
+/// The numbers below a partition, and the others.
+fn parted(numbers: Range<u32>, partition: u32) -> (Range<u32>, Range<u32>) {
+    let edge = partition.min(numbers.end).max(numbers.start);
+    (numbers.start..edge, edge..numbers.end)
 }
 
 /// The templates of all pools and groups.
@@ -111,14 +167,23 @@ impl Fleet {
                 let its = &known.record;
                 its.namespace == desired.namespace && its.name == desired.name
             });
-            let present = same.map_or(1, |same_pool| same_pool.record.replicas);
-            let members = MembersToPlace {
-                pool: &desired.name,
-                template: &pool.template.desired,
-                disks: &desired.disks,
-                numbers: 0..desired.replicas.unwrap_or(present),
+            let record = same.map(|same_pool| &same_pool.record);
+            let present = record.map_or(1, |record| record.replicas);
+            let numbers = 0..desired.replicas.unwrap_or(present);
+            let (kept, new) = parted(numbers, desired.strategy.partition);
+            let template = &pool.template.desired;
+            // Members below the partition are made from what was rolled out last.
+            let below = match record.map(PoolRecord::rolled_out) {
+                Some(rolled_out) => {
+                    let mut older = rolled_out.vsi.as_ref().clone();
+                    older.take_candidates(template);
+                    MembersToPlace::new(&desired.name, &older, &rolled_out.disks, kept)
+                }
+                None => MembersToPlace::new(&desired.name, template, &desired.disks, kept),
             };
-            all.extend(self.missing(&members).await?);
+            all.extend(self.missing(&below).await?);
+            let others = MembersToPlace::new(&desired.name, template, &desired.disks, new);
+            all.extend(self.missing(&others).await?);
         }
         Ok(all)
     }
@@ -127,15 +192,16 @@ impl Fleet {
     pub(super) async fn members_of_record(
         &self,
         pool: &PoolRecord,
-        numbers: std::ops::Range<u32>,
+        numbers: Range<u32>,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
-        let members = MembersToPlace {
-            pool: &pool.name,
-            template: &pool.template.vsi,
-            disks: &pool.template.disks,
-            numbers,
-        };
-        self.missing(&members).await
+        let (kept, new) = parted(numbers, pool.strategy.partition);
+        let mut all = Vec::new();
+        for part in [kept, new] {
+            let template = pool.template_of(part.start);
+            let members = MembersToPlace::of_template(&pool.name, template, part);
+            all.extend(self.missing(&members).await?);
+        }
+        Ok(all)
     }
 
     /// The placement request of an evicted member. It takes its disks along or loses them, so no disk
@@ -146,12 +212,14 @@ impl Fleet {
         number: u32,
         from: &str,
     ) -> Result<PlacementRequest, FleetError> {
-        let vsi = evicted(pool, number);
-        let mut request = self.request(&bare(&vsi), &[]).await?;
+        let members = evicted_members(pool, number);
+        let vsi = member(&members, number);
+        let request = self.request(&bare(&vsi), &[]).await?;
+        let mut request = members.share_with(request);
         request.needs = needs_with_disks(&vsi);
-        request.candidates.retain(|host| host != from);
+        Arc::make_mut(&mut request.candidates).retain(|host| host != from);
         let why = "it is being drained".to_owned();
-        request.excluded.push((from.to_owned(), why));
+        Arc::make_mut(&mut request.excluded).push((from.to_owned(), why));
         Ok(request)
     }
 
@@ -159,8 +227,8 @@ impl Fleet {
         &self,
         members: &MembersToPlace<'_>,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
-        let template = members.template;
-        if template.placement.is_none() || !template.host.is_empty() {
+        let template = &members.template;
+        if !members.are_placed || members.numbers.is_empty() {
             return Ok(Vec::new());
         }
         let names = members.numbers.clone();
@@ -172,7 +240,8 @@ impl Fleet {
         for number in members.numbers.clone() {
             let vsi = member(members, number);
             if !there.contains(&vsi.name) {
-                all.push(self.request(&vsi, &[]).await?);
+                let request = self.request(&vsi, &[]).await?;
+                all.push(members.share_with(request));
             }
         }
         Ok(all)
@@ -195,9 +264,9 @@ pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -
     let placement = vsi.placement.clone().unwrap_or_default();
     let mut request = PlacementRequest {
         vsi: placed(vsi),
-        placement: placement.request,
-        candidates: placement.candidates,
-        excluded: placement.excluded,
+        placement: Arc::new(placement.request),
+        candidates: Arc::new(placement.candidates),
+        excluded: Arc::new(placement.excluded),
         pinned: None,
         arch: vsi.machine.arch.clone(),
         pool: vsi.pool.clone(),
@@ -224,14 +293,14 @@ pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -
 
 /// An evicted member, as far as its next host depends on it.
 pub(super) fn evicted(pool: &PoolRecord, number: u32) -> DesiredVsi {
-    let template = pool.template_of(number);
-    let members = MembersToPlace {
-        pool: &pool.name,
-        template: &template.vsi,
-        disks: &template.disks,
-        numbers: 0..0,
-    };
-    member(&members, number)
+    let mut vsi = member(&evicted_members(pool, number), number);
+    vsi.placement
+        .clone_from(&pool.template_of(number).vsi.placement);
+    vsi
+}
+
+fn evicted_members(pool: &PoolRecord, number: u32) -> MembersToPlace<'_> {
+    MembersToPlace::of_template(&pool.name, pool.template_of(number), 0..0)
 }
 
 fn bare(vsi: &DesiredVsi) -> DesiredVsi {
@@ -253,7 +322,7 @@ pub(super) fn needs_with_disks(vsi: &DesiredVsi) -> Needs {
     all
 }
 
-/// A member, as far as its host depends on it.
+/// A member, as far as its host depends on it, without the rules of its placement.
 fn member(members: &MembersToPlace<'_>, number: u32) -> DesiredVsi {
     let pool = members.pool;
     let mut vsi = members.template.clone();

@@ -12,7 +12,11 @@ use crate::fleet::{
     apply::is_deleting,
     group::{apply::groups_pool, known::record_group},
     known::KnownPool,
-    pool::{apply::record_pool, template},
+    pool::{
+        apply::record_pool,
+        size::{refuse_large_group, refuse_large_record},
+        template,
+    },
     store::DesiredUpdates,
 };
 use crate::{
@@ -54,6 +58,7 @@ impl PoolHandle<'_> {
             replicas,
             ..known.record.clone()
         };
+        refuse_large_record(&known.record, &record)?;
         Box::pin(self.fleet.refuse_unplaceable(&record, 0..replicas)).await?;
         let of_group = self
             .fleet
@@ -78,7 +83,7 @@ impl PoolHandle<'_> {
         if let Some(of) = &known.record.of_group {
             return Err(groups_pool(&of.group, &known.record.full_name()));
         }
-        let Some(previous) = known.record.previous.clone() else {
+        let Some(previous) = known.record.previous_to_return_to() else {
             let failure =
                 Failure::new(FailureClass::Blocked, "VSI0722", "it had no other template")
                     .of_object(format!("pool/{}", known.record.full_name()))
@@ -288,6 +293,7 @@ impl Fleet {
             }
         }
         if group_record != group.record {
+            refuse_large_group(&group.record, &group_record)?;
             record_group(&group, &group_record, &mut updates)?;
         }
         Ok(updates)
@@ -311,6 +317,7 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         if *record != known.record {
+            refuse_large_record(&known.record, record)?;
             let _turn = self.quota_turn_of_pool().await;
             Box::pin(self.refuse_pool_over_quota(record)).await?;
             record_pool(&known, record, &mut updates)?;

@@ -7,8 +7,12 @@ use vsiflow_engine::{model::EntityId, secret::Secret};
 use vsiflow_steps::guest::GuestType;
 
 use crate::fleet::{
-    Fleet, FleetError, Verdict, apply::is_deleting, disk::known::KnownDisk, index::Known,
-    known::KnownPool, pool::policies::NewestPolicies,
+    Fleet, FleetError, Verdict,
+    apply::is_deleting,
+    disk::known::KnownDisk,
+    index::Known,
+    known::KnownPool,
+    pool::{member_texts, policies::NewestPolicies},
 };
 use crate::{
     drift, orders,
@@ -18,9 +22,7 @@ use crate::{
         member_disk_name, member_name, member_uid, number_of,
     },
     record::{disk_entity, group_entity, vsi_entity},
-    spec::{
-        DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, PowerState, ResolvedVsi, substitute,
-    },
+    spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, PowerState, ResolvedVsi},
 };
 
 /// The members of a pool, and the view that a decision is made from.
@@ -251,7 +253,7 @@ impl Fleet {
             disk.uid = self.new_disk_uid(record.uid, disk).await?;
         }
         let mut desired = desired(record, template, number, &disks);
-        let contract = fill(record, number, &mut desired, secrets.contract.clone());
+        let contract = member_texts::fill(record, number, &mut desired, &secrets.contract)?;
         desired.uid = self.new_uid(record.uid, &desired).await?;
         let source = desired.full_name();
         let vsi = ResolvedVsi::of_record(desired, contract, secrets.image_url.clone(), source);
@@ -259,18 +261,21 @@ impl Fleet {
     }
 
     /// The documents of a member that may be in another journal, which assigns its UIDs.
+    ///
+    /// # Errors
+    /// When one of its texts is too long with values filled in.
     pub(super) fn member_anywhere(
         record: &PoolRecord,
         template: &TemplateRecord,
         secrets: &TemplateSecrets,
         number: u32,
-    ) -> (ResolvedVsi, Vec<DesiredDataDisk>) {
+    ) -> Result<(ResolvedVsi, Vec<DesiredDataDisk>), FleetError> {
         let disks = disks(record, template, number);
         let mut desired = desired(record, template, number, &disks);
-        let contract = fill(record, number, &mut desired, secrets.contract.clone());
+        let contract = member_texts::fill(record, number, &mut desired, &secrets.contract)?;
         let source = desired.full_name();
         let vsi = ResolvedVsi::of_record(desired, contract, secrets.image_url.clone(), source);
-        (vsi, disks)
+        Ok((vsi, disks))
     }
 }
 
@@ -353,49 +358,6 @@ fn desired(
         guest.hostname = name;
     }
     vsi
-}
-
-/// Fills the pool's values into the texts of a member.
-fn fill(record: &PoolRecord, number: u32, vsi: &mut DesiredVsi, contract: Secret) -> Secret {
-    let member = vsi.name.clone();
-    let fill = |text: &str| filled_text(record, number, &member, text);
-    if let Some(text) = &mut vsi.network_config {
-        *text = fill(text);
-    }
-    if let Some(guest) = &mut vsi.guest {
-        for text in guest
-            .ssh_keys
-            .iter_mut()
-            .chain(guest.vendor_data.iter_mut())
-        {
-            *text = fill(text);
-        }
-    }
-    filled_contract(record, number, &member, contract)
-}
-
-/// The contract of a member. An encrypted contract, or one that is not text, is unchanged.
-pub(super) fn filled_contract(
-    record: &PoolRecord,
-    number: u32,
-    member: &str,
-    contract: Secret,
-) -> Secret {
-    match contract.expose_str() {
-        Some(text) if text.contains("$(") => {
-            Secret::new(filled_text(record, number, member, text).into_bytes())
-        }
-        _ => contract,
-    }
-}
-
-fn filled_text(record: &PoolRecord, number: u32, member: &str, text: &str) -> String {
-    substitute::of_pool(text, |reference| match reference {
-        "pool.name" => Some(record.name.clone()),
-        "pool.index" => Some(number.to_string()),
-        "pool.member" => Some(member.to_owned()),
-        _ => None,
-    })
 }
 
 /// A disk of a template, as a VSI refers to it.

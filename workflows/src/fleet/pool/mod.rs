@@ -11,6 +11,7 @@ mod board;
 mod control;
 pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
+pub(in crate::fleet) mod member_texts;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet::pool) mod object;
 pub(in crate::fleet) mod over_journals;
@@ -19,6 +20,7 @@ pub(in crate::fleet) mod policies;
 mod quiet_period;
 pub(in crate::fleet) mod reconcile;
 mod shown;
+mod size;
 pub(in crate::fleet) mod template;
 mod turns;
 

@@ -29,8 +29,8 @@ use crate::{
     spec::{DeletionPolicy, DesiredDataDisk, Resolved},
 };
 
-/// How many members one batch of the journal, and one reconciliation, makes. The limit gives other
-/// pools their turn, and notices new commands for this one.
+/// How many members one batch of the journal, and one reconciliation, makes at most. The limit gives other
+/// pools their turn, and notices new commands for this one. A batch of long members has fewer.
 ///
 /// Not fewer, because members that start together stay in step: a host refreshes its storage pool for
 /// each boot disk, and cannot while it copies another.
@@ -295,7 +295,17 @@ impl Fleet {
         if !leaving.is_empty() {
             trouble.extend(Box::pin(self.evict_members(pool, found, &leaving, &survey)).await);
         }
-        let mut batches: Vec<_> = missing.chunks(BATCH).rev().collect();
+        let at_once = if missing.is_empty() {
+            Ok(BATCH)
+        } else {
+            self.members_at_once(pool, BATCH).await
+        };
+        let at_once = at_once.unwrap_or_else(|error| {
+            trouble.push(*error.failure);
+            missing.clear();
+            BATCH
+        });
+        let mut batches: Vec<_> = missing.chunks(at_once).rev().collect();
         let (mut made, mut refused) = (0_usize, 0_usize);
         while made < BATCH
             && let Some(numbers) = batches.pop()

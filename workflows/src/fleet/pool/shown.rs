@@ -15,13 +15,13 @@ use crate::fleet::{
     apply::is_deleting,
     index::Known,
     known::{KnownGroup, KnownPool},
-    pool::members::filled_contract,
+    pool::member_texts::filled_contract,
 };
 use crate::{
     group::{self, GroupRecord},
     pool::{self, MemberOf, PoolRecord},
     record::{group_entity, kind, pool_entity, vsi_entity},
-    spec::group::OfGroup,
+    spec::{group::OfGroup, template_texts::PoolValues},
 };
 
 /// A pool that is not deleted, and its members.
@@ -294,8 +294,14 @@ impl Fleet {
             let Some(contract) = self.held(&template.contract).await? else {
                 continue;
             };
-            let filled =
-                filled_contract(&pool.record, of.number, &member.record.vsi.name, contract);
+            let values = PoolValues {
+                pool: &pool.record.name,
+                number: of.number,
+            };
+            // A member has no contract that is too long.
+            let Ok(filled) = filled_contract(values, &contract) else {
+                continue;
+            };
             match self
                 .secrets
                 .recognise(&member.record.contract, &filled)

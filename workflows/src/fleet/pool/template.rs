@@ -12,7 +12,7 @@ use crate::{
     plan::{self, Plan, Touched},
     pool::{PoolRecord, TemplateRecord},
     record::VsiRecord,
-    spec::ResolvedPool,
+    spec::{DesiredVsi, ResolvedPool, placement::DesiredPlacement},
 };
 
 /// The placeholder name of a secret that is not stored yet.
@@ -66,7 +66,7 @@ impl Fleet {
             evictable: pool.desired.evictable,
         };
         let mut named = template.clone();
-        named.vsi.placement = named.vsi.placement.map(|one| one.compared());
+        *named.vsi = compared(&named.vsi);
         let bytes = to_vec(&named).map_err(|error| FleetError::defect(error.to_string()))?;
         template.revision = Hash::of(&bytes).to_string().chars().take(DIGITS).collect();
         Ok(template)
@@ -100,6 +100,14 @@ impl Fleet {
         } else {
             Ok(self.secrets.put(secret).await?)
         }
+    }
+}
+
+/// What counts in comparisons of templates: their candidate hosts do not.
+pub(super) fn compared(template: &DesiredVsi) -> DesiredVsi {
+    DesiredVsi {
+        placement: template.placement.as_ref().map(DesiredPlacement::compared),
+        ..template.clone()
     }
 }
 

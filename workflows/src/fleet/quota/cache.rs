@@ -21,6 +21,8 @@ pub(super) struct CountedUsage {
     pub(super) taker: Taker,
     /// The pool that it is a member of.
     pub(super) member_of: Option<Uuid>,
+    /// The number of the member; a data disk has none.
+    pub(super) number: Option<u32>,
     pub(super) usage: Usage,
 }
 
@@ -35,6 +37,7 @@ impl CountedUsage {
             namespace: vsi.namespace.clone(),
             taker: Taker::Vsi(vsi.name.clone()),
             member_of: vsi.member_of.as_ref().map(|of| of.uid),
+            number: vsi.member_of.as_ref().map(|of| of.number),
             usage,
         }
     }
@@ -45,6 +48,7 @@ impl CountedUsage {
             namespace: disk.namespace.clone(),
             taker: Taker::Disk(disk.name.clone()),
             member_of: disk.member_of.as_ref().map(|of| of.uid),
+            number: None,
             usage: of_disk(disk),
         }
     }

@@ -3,12 +3,15 @@
 //! An object that cannot be read counts by its last readable record. If it has none, its usage is
 //! unknown, and it is returned as [`Uncounted`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
-use super::cache::CountedUsage;
+use super::{
+    cache::CountedUsage,
+    members::{MembersUsage, PresentMembers},
+};
 use crate::{
     fleet::{
         Fleet, FleetError,
@@ -16,10 +19,10 @@ use crate::{
     },
     group::{self, GroupRecord},
     phase,
-    pool::{PoolRecord, TemplateRecord},
+    pool::PoolRecord,
     quota::Usage,
     record::{DiskRecord, VsiRecord, kind},
-    spec::{DesiredDataDisk, DesiredVsi, ResolvedPool, pool::Strategy},
+    spec::{DesiredDataDisk, DesiredVsi},
 };
 
 /// Owner of quota usage in a namespace. The usage of a pool's members, and their disks, belongs to the
@@ -52,6 +55,12 @@ impl UsageByTaker {
         self.0.insert((namespace.to_owned(), taker), usage);
     }
 
+    /// Raises the usage of an owner to at least this.
+    fn raise(&mut self, namespace: &str, taker: Taker, usage: Usage) {
+        let its = self.0.entry((namespace.to_owned(), taker)).or_default();
+        *its = its.max(usage);
+    }
+
     /// The usage of each owner in a namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Taker, Usage)> {
         let all = self.0.iter().filter(move |((its, _), _)| its == namespace);
@@ -77,25 +86,26 @@ pub(super) struct Uncounted {
 pub(super) struct CountedObjects {
     taken: UsageByTaker,
     /// The usage of existing members, and its namespace, by the UIDs of their pools.
-    members: BTreeMap<Uuid, (String, Usage)>,
+    members: BTreeMap<Uuid, (String, PresentMembers)>,
     /// Whether members count as VSIs of their own, because one pool's members are in several journals.
     alone: bool,
     uncounted: Vec<Uncounted>,
 }
 
 impl CountedObjects {
-    /// The usage of a pool's existing members.
-    pub(super) fn of_members(&self, pool: Uuid) -> Usage {
+    /// The existing members of a pool.
+    pub(super) fn of_members(&self, pool: Uuid) -> PresentMembers {
         let members = self.members.get(&pool);
-        members.map_or_else(Usage::default, |(_, usage)| *usage)
+        members.map_or_else(PresentMembers::default, |(_, present)| present.clone())
     }
 
     fn add(&mut self, counted: CountedUsage) {
         match counted.member_of {
             Some(pool) if !self.alone => {
-                let empty = || (counted.namespace, Usage::default());
-                let (_, sum) = self.members.entry(pool).or_insert_with(empty);
-                *sum = sum.plus(counted.usage);
+                let empty = || (counted.namespace, PresentMembers::default());
+                let (_, present) = self.members.entry(pool).or_insert_with(empty);
+                present.usage = present.usage.plus(counted.usage);
+                present.numbers.extend(counted.number);
             }
             _ => self
                 .taken
@@ -103,6 +113,15 @@ impl CountedObjects {
         }
     }
 }
+
+/// A pool that exists, and its existing members.
+struct MadePool {
+    record: PoolRecord,
+    present: PresentMembers,
+}
+
+/// The existing pools, by namespace and name.
+type MadePools = BTreeMap<(String, String), MadePool>;
 
 /// All usage, and the objects that cannot be counted.
 pub(super) struct Count {
@@ -205,37 +224,38 @@ impl Fleet {
         &self,
         there: &mut CountedObjects,
         taken: &mut UsageByTaker,
-    ) -> Result<BTreeSet<(String, String)>, FleetError> {
+    ) -> Result<MadePools, FleetError> {
         let (pools, lost) = self.known_records::<PoolRecord>().await?;
-        let (mut made, mut members) = (BTreeSet::new(), there.members.clone());
+        let (mut made, mut members) = (MadePools::new(), there.members.clone());
         let mut add = |record: &PoolRecord, is_promised: bool| {
-            let present = members.remove(&record.uid).map(|(_, usage)| usage);
-            let promised = if is_promised {
-                of_record(record)
+            let present = members.remove(&record.uid).map(|(_, present)| present);
+            let present = present.unwrap_or_default();
+            let usage = if is_promised {
+                MembersUsage::of_record(record).with(&present)
             } else {
-                Usage::default()
+                present.usage
             };
-            let usage = promised.max(present.unwrap_or_default());
             taken.add(&record.namespace, Taker::Pool(record.name.clone()), usage);
+            present
         };
-        for pool in &pools {
-            add(&pool.record, !pool.is_deleting() && !pool.is_deleted());
+        for pool in pools {
+            let present = add(&pool.record, !pool.is_deleting() && !pool.is_deleted());
             if !pool.is_deleted() {
-                made.insert((pool.record.namespace.clone(), pool.record.name.clone()));
+                insert(&mut made, pool.record, present);
             }
         }
         let mut unread = Vec::new();
         for (entity, _, failure) in lost {
             match self.previous_desired::<PoolRecord>(&entity).await {
                 Some(record) => {
-                    add(&record, true);
-                    made.insert((record.namespace, record.name));
+                    let present = add(&record, true);
+                    insert(&mut made, record, present);
                 }
                 None => unread.push((entity, failure)),
             }
         }
-        for (pool, (namespace, usage)) in members {
-            taken.add(&namespace, Taker::Unread(pool), usage);
+        for (pool, (namespace, present)) in members {
+            taken.add(&namespace, Taker::Unread(pool), present.usage);
         }
         there.uncounted.extend(unread.into_iter().map(uncounted));
         Ok(made)
@@ -244,7 +264,7 @@ impl Fleet {
     /// Adds groups, with their pools that are not made yet.
     async fn add_groups(
         &self,
-        made: &BTreeSet<(String, String)>,
+        made: &MadePools,
         there: &mut CountedObjects,
         taken: &mut UsageByTaker,
     ) -> Result<(), FleetError> {
@@ -264,6 +284,11 @@ impl Fleet {
     }
 }
 
+fn insert(made: &mut MadePools, record: PoolRecord, present: PresentMembers) {
+    let place = (record.namespace.clone(), record.name.clone());
+    made.insert(place, MadePool { record, present });
+}
+
 fn uncounted((entity, failure): (EntityId, Failure)) -> Uncounted {
     Uncounted {
         entity,
@@ -272,15 +297,23 @@ fn uncounted((entity, failure): (EntityId, Failure)) -> Uncounted {
     }
 }
 
-fn add_group(record: &GroupRecord, made: &BTreeSet<(String, String)>, taken: &mut UsageByTaker) {
+fn add_group(record: &GroupRecord, made: &MadePools, taken: &mut UsageByTaker) {
     for item in record.items() {
         let name = group::pool_name(&record.name, &item.name);
         let place = (record.namespace.clone(), name);
-        if !record.removed.contains(&item.name) && !made.contains(&place) {
-            let replicas = item.replicas.unwrap_or(1);
-            let usage = of_template(&item.template, item.strategy, replicas);
-            taken.add(&place.0, Taker::Pool(place.1), usage);
+        if record.removed.contains(&item.name) {
+            continue;
         }
+        let usage = match made.get(&place) {
+            // What the item wants was admitted, and may not be rolled out yet.
+            Some(pool) => MembersUsage::of_item(item, &pool.record).with(&pool.present),
+            None => {
+                let replicas = item.replicas.unwrap_or(1);
+                let usage = MembersUsage::of_template(&item.template, item.strategy, replicas);
+                usage.with(&PresentMembers::default())
+            }
+        };
+        taken.raise(&place.0, Taker::Pool(place.1), usage);
     }
 }
 
@@ -298,38 +331,4 @@ pub(super) fn of_disk(disk: &DesiredDataDisk) -> Usage {
         disk: disk.size,
         ..Usage::default()
     }
-}
-
-/// The usage of all members that a pool may have at one time, including its surge.
-fn of_members(
-    vsi: &DesiredVsi,
-    disks: &[DesiredDataDisk],
-    strategy: Strategy,
-    replicas: u32,
-) -> Usage {
-    let surge = strategy.max_surge.min(replicas);
-    let disks = disks.iter().map(of_disk);
-    let one = disks.fold(of_vsi(vsi), Usage::plus);
-    one.times(u64::from(replicas).saturating_add(u64::from(surge)))
-}
-
-fn of_template(template: &TemplateRecord, strategy: Strategy, replicas: u32) -> Usage {
-    of_members(&template.vsi, &template.disks, strategy, replicas)
-}
-
-pub(super) fn of_pool(pool: &ResolvedPool, replicas: u32) -> Usage {
-    let desired = &pool.desired;
-    of_members(
-        &pool.template.desired,
-        &desired.disks,
-        desired.strategy,
-        replicas,
-    )
-}
-
-/// The larger of the current template and the proposed one.
-pub(super) fn of_record(pool: &PoolRecord) -> Usage {
-    let templates = std::iter::once(&pool.template).chain(&pool.proposed);
-    let all = templates.map(|template| of_template(template, pool.strategy, pool.replicas));
-    all.fold(Usage::default(), Usage::max)
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::{Failure, FailureClass};
 
 use super::{
-    count::{Count, Taker, of_disk, of_pool, of_record, of_vsi},
+    count::{Count, Taker, of_disk, of_vsi},
+    members::MembersUsage,
     record::Quotas,
 };
 use crate::{
     fleet::{ErrorKind, Fleet, FleetError},
+    group::ItemRecord,
     pool::PoolRecord,
     quota::{Usage, excesses, grows},
     spec::{Resolved, ResolvedPool, quota::DesiredQuota},
@@ -28,10 +30,14 @@ impl Demand {
         self.taken.push((namespace.to_owned(), taker, usage));
     }
 
-    /// The demand of a pool's record.
-    pub(super) fn of_record(pool: &PoolRecord, count: &Count) -> Self {
+    /// The demand of a pool's record, which an item of a group may make.
+    pub(super) fn of_record(pool: &PoolRecord, item: Option<&ItemRecord>, count: &Count) -> Self {
         let mut demand = Self::default();
-        let usage = of_record(pool).max(count.there.of_members(pool.uid));
+        let present = count.there.of_members(pool.uid);
+        let mut usage = MembersUsage::of_record(pool).with(&present);
+        if let Some(item) = item {
+            usage = usage.max(MembersUsage::of_item(item, pool).with(&present));
+        }
         let taker = Taker::Pool(pool.name.clone());
         let grows = usage.vsis > count.taken.get(&pool.namespace, &taker).vsis;
         if grows && pool.template.vsi.boot_disk.size.is_none() {
@@ -146,11 +152,8 @@ impl Fleet {
 
 fn add_pool(pool: &ResolvedPool, same: Option<&PoolRecord>, count: &Count, demand: &mut Demand) {
     let desired = &pool.desired;
-    let replicas = desired
-        .replicas
-        .unwrap_or(same.map_or(1, |same| same.replicas));
     let members = same.map(|same| count.there.of_members(same.uid));
-    let usage = of_pool(pool, replicas).max(members.unwrap_or_default());
+    let usage = MembersUsage::of_document(pool, same).with(&members.unwrap_or_default());
     let taker = Taker::Pool(desired.name.clone());
     let grows = usage.vsis > count.taken.get(&desired.namespace, &taker).vsis;
     let size = same.and_then(|same| same.template.vsi.boot_disk.size);

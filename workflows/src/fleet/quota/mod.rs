@@ -10,6 +10,7 @@
 mod cache;
 mod count;
 mod demand;
+mod members;
 mod object;
 pub(in crate::fleet) mod over_journals;
 mod record;
@@ -21,7 +22,12 @@ use tokio::sync::{Mutex, MutexGuard};
 pub use self::object::{QuotaObject, QuotaStatus};
 use self::{cache::Counts, demand::Demand};
 use super::{Fleet, FleetError};
-use crate::{pool::PoolRecord, record::kind, spec::Resolved};
+use crate::{
+    group::{GroupRecord, ItemRecord},
+    pool::PoolRecord,
+    record::{group_entity, kind},
+    spec::Resolved,
+};
 
 /// In-memory state of quotas.
 #[derive(Default)]
@@ -94,7 +100,24 @@ impl Fleet {
             return Ok(());
         }
         let count = self.count().await?;
-        Demand::of_record(pool, &count).judge(&quotas, &count)
+        let item = self.item_of(pool).await?;
+        Demand::of_record(pool, item.as_ref(), &count).judge(&quotas, &count)
+    }
+
+    /// The item of a group that makes a pool, with the pool's number of members.
+    async fn item_of(&self, pool: &PoolRecord) -> Result<Option<ItemRecord>, FleetError> {
+        let Some(of) = &pool.of_group else {
+            return Ok(None);
+        };
+        let entity = group_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        let Some(group) = self.known_record::<GroupRecord>(&entity).await? else {
+            return Ok(None);
+        };
+        let item = group.record.item(&of.item).cloned();
+        Ok(item.map(|item| ItemRecord {
+            replicas: Some(pool.replicas),
+            ..item
+        }))
     }
 }
 

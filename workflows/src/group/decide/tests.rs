@@ -108,6 +108,45 @@ fn a_change_goes_through_the_pools_one_after_another() {
 }
 
 #[test]
+fn an_upgrade_stops_at_a_pool_that_fails_also_where_one_member_is_enough() {
+    let outdated = ItemView {
+        current: false,
+        ..item(Available)
+    };
+    let any = |open, items: &[ItemView]| WaveView {
+        any: true,
+        ..wave(open, items)
+    };
+    let later = || wave(false, &[outdated]);
+    assert_eq!(
+        decided(vec![any(false, &[item(Stuck), outdated]), later()]),
+        (vec![], GroupOutcome::Stuck(0, 0)),
+        "its gate is closed"
+    );
+    assert_eq!(
+        decided(vec![any(false, &[item(Busy), outdated]), later()]),
+        (vec![], GroupOutcome::Progressing(0))
+    );
+    let opened = any(true, &[item(Stuck), item(Available)]);
+    assert_eq!(
+        decided(vec![opened.clone(), later()]),
+        (vec![], GroupOutcome::Stuck(0, 0)),
+        "its gate is open"
+    );
+    let partly = wave(false, &[item(Missing), outdated]);
+    assert_eq!(
+        decided(vec![opened, partly]),
+        (vec![GroupAction::Make(1, 0)], GroupOutcome::Stuck(0, 0)),
+        "what is missing is made"
+    );
+    let settled = any(true, &[item(Available), item(Available)]);
+    assert_eq!(
+        decided(vec![settled, later()]).0,
+        [GroupAction::Update(1, 0)]
+    );
+}
+
+#[test]
 fn what_is_removed_after_a_wave_is_never_made_again() {
     let bootstrap = |state, removed| ItemView {
         remove_after: Some(1),

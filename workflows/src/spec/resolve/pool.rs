@@ -5,6 +5,7 @@ use super::super::{
     documents::Document,
     pool::{self, DesiredPool, PoolSpec, ResolvedPool},
     problem::{FieldPath, Problem, ProblemCode},
+    template_texts::too_long,
 };
 use super::{Resolver, addresses::shared_addresses, desired_disk};
 
@@ -20,6 +21,12 @@ impl Resolver<'_> {
         let within = FieldPath::of(["spec", "template"]);
         let found = found.into_iter();
         problems.extend(found.map(|problem| pool::in_template(problem, &within)));
+        for (path, error) in too_long(&document.meta.name, &template) {
+            let (message, remedy) = error.in_words();
+            let code = ProblemCode::WrongValue;
+            let problem = document.problem(code, path, message, &remedy);
+            problems.push(pool::in_template(problem, &within));
+        }
         shared_addresses(document, &template.desired, problems);
         let disks = self.disk_templates(document, &template.desired, problems);
         let (meta, spec) = (&document.meta, &document.spec);

@@ -24,6 +24,8 @@ static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(TURN_LIMITS));
 /// The text of an evaluation, as far as it has come.
 pub(crate) struct Evaluation {
     text: String,
+    /// The bytes of what will become part of the text.
+    held: usize,
     until: Option<Instant>,
 }
 
@@ -36,6 +38,7 @@ impl Evaluation {
     fn begin() -> Self {
         Self {
             text: String::new(),
+            held: 0,
             until: Instant::now().checked_add(TIME_MAX),
         }
     }
@@ -49,10 +52,20 @@ impl Evaluation {
         self.check()
     }
 
+    /// Counts a piece of this length that is held until all of them are known.
+    ///
+    /// # Errors
+    /// If there is too much of them, or the time is over.
+    pub(crate) fn hold(&mut self, len: usize) -> Result<(), TooMuch> {
+        let piece = len.saturating_add(size_of::<String>());
+        self.held = self.held.saturating_add(piece);
+        self.check()
+    }
+
     /// Checks the limits; to be called before each path that is evaluated.
     pub(crate) fn check(&self) -> Result<(), TooMuch> {
         let is_late = self.until.is_some_and(|until| Instant::now() > until);
-        if is_late || self.text.len() > TEXT_MAX {
+        if is_late || self.text.len().saturating_add(self.held) > TEXT_MAX {
             Err(TooMuch)
         } else {
             Ok(())

@@ -125,7 +125,9 @@ impl Fleet {
                 let Some(of) = &known.record.vsi.member_of else {
                     continue;
                 };
-                if self.member_view(target, &known).state == MemberState::Ready {
+                let view = self.member_view(target, &known);
+                let counts = view.current || of.number < pool.partition;
+                if counts && view.state == MemberState::Ready {
                     found.ready.entry(pool.pool).or_default().insert(of.number);
                     ready.push(known);
                 }

@@ -121,7 +121,9 @@ impl Fleet {
         for (journal, uid) in &disks.now {
             ask.delete(*journal, deletion(true, *uid));
         }
-        members.truncate(MAX_MEMBERS);
+        if !members.is_empty() {
+            members.truncate(self.members_at_once(pool, MAX_MEMBERS).await?);
+        }
         ask.apply = Box::pin(self.members_to_apply(pool, &members)).await?;
         ask.apply.data_disks.extend(disks.retained.clone());
         Ok(ask)
@@ -145,7 +147,7 @@ impl Fleet {
                 Entry::Occupied(read) => read.into_mut(),
                 Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
             };
-            let (vsi, disks) = Self::member_anywhere(&pool.record, template, read, *number);
+            let (vsi, disks) = Self::member_anywhere(&pool.record, template, read, *number)?;
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }

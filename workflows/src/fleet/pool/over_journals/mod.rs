@@ -56,12 +56,20 @@ pub struct MemberQuestions {
     pub power_state: PowerState,
     /// Numbers below this are checked for names that other VSIs have.
     pub numbers: u32,
+    /// Members below this number may keep an earlier revision.
+    #[serde(default = "every_number")]
+    pub partition: u32,
     /// Whether the hosts of members are checked first: the recorded state of running members may be
     /// old.
     pub look: bool,
     /// Whether hosts must not be contacted for now.
     #[serde(default)]
     pub left_alone: bool,
+}
+
+/// A process of an earlier version does not say it.
+fn every_number() -> u32 {
+    u32::MAX
 }
 
 impl MemberQuestions {
@@ -74,6 +82,7 @@ impl MemberQuestions {
             revision: record.template.revision.clone(),
             power_state: record.template.vsi.power_state,
             numbers: record.replicas.saturating_add(surge),
+            partition: record.strategy.partition,
             look,
             left_alone: false,
         }
