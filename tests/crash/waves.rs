@@ -52,9 +52,8 @@ fn any_group(pools: &[&str], replicas: u32) -> Resolved {
     });
     wave.items = named.collect();
     group.waves[1].gate.probes.clear();
-    for item in group.waves.iter_mut().flat_map(|wave| &mut wave.items) {
-        edit(item, 2);
-    }
+    let all_items = group.waves.iter_mut().flat_map(|each| &mut each.items);
+    all_items.for_each(|edited| edit(edited, 2));
     resolved
 }
 

@@ -163,8 +163,8 @@ fn a_restored_journal_rebuilds_no_server_that_was_made_anew_since() {
             .run(&["rebuild", "web", "--yes", "--wait"])
             .exits(4)
             .says("VSI0211");
-        for (host, before) in ["a", "b"].iter().zip(&before) {
-            assert_eq!(vsiflow.sim_of(host).domains(), before.domains());
+        for (host, sim) in ["a", "b"].iter().zip(&before) {
+            assert_eq!(vsiflow.sim_of(host).domains(), sim.domains());
         }
     }
 }

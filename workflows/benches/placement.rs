@@ -106,8 +106,8 @@ fn request(number: usize, hosts: &[String]) -> Result<PlacementRequest> {
             pool: Some(format!("pool-{}", number % 8)),
             ..PlacedVsi::default()
         },
-        placement,
-        candidates: hosts.to_vec(),
+        placement: placement.into(),
+        candidates: hosts.to_vec().into(),
         arch: "s390x".to_owned(),
         pool: "images".to_owned(),
         needs: Needs {

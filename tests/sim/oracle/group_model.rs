@@ -22,6 +22,8 @@ pub(super) struct ItemDemand {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct GroupDemand {
     pub(super) items: BTreeMap<&'static str, ItemDemand>,
+    /// Whether one member opens the gate of the first wave.
+    pub(super) any: bool,
     pub(super) outputs: BTreeSet<&'static str>,
 }
 
@@ -70,6 +72,9 @@ pub(super) struct GroupModel {
     is_draining: bool,
     /// Since when members are cordoned, by item and number.
     cordoned: BTreeMap<(&'static str, u32), Instant>,
+    /// Whether a member of the first wave served as asked, before everything was as asked for the first time.
+    has_begun: bool,
+    has_settled: bool,
     /// Whether the item that is removed was there, and is gone.
     was_there: bool,
     is_removed: bool,
@@ -104,6 +109,7 @@ impl GroupModel {
     /// Everything is as asked: earlier demands do not show any more.
     pub(super) fn settled(&mut self) {
         self.demands = vec![self.demand()];
+        self.has_settled = true;
         let members = self.members.values();
         self.were_there = members.map(SeenMember::template).collect();
         let there = self.members.values().any(|member| member.item == REMOVED);
@@ -138,16 +144,26 @@ impl GroupModel {
             .iter()
             .filter(|(uid, member)| serves(uid, member));
         self.serving = serving.map(|(uid, _)| *uid).collect();
+        let demand = self.demand();
+        let mut first = self.members.iter().filter(|(_, member)| {
+            WAVES[0].contains(&member.item) && demand.items[member.item].edition == member.edition
+        });
+        self.has_begun |= first.any(|(uid, _)| self.serving.contains(uid));
     }
 
-    /// A member is made or changed only as a demand asks, and only while all earlier waves are as asked.
+    /// A member is made or changed only as a demand asks, and only while all earlier waves are as asked. Where one
+    /// member opens a gate, the next wave is made for the first time before all of them are; an upgrade waits for all.
     fn check_change(&mut self, member: &SeenMember, before: &BTreeMap<Uuid, SeenMember>) {
         let permits = |demand: &&GroupDemand| {
             let item = demand.items[member.item];
             let asked = item.edition == member.edition && member.number < item.replicas;
             let moves = self.is_draining && self.were_there.contains(&member.template());
             let mut earlier = self.waves_before(member.item);
-            asked && (moves || earlier.all(|earlier| self.is_as_asked(demand, earlier, before)))
+            let begins = demand.any && self.has_begun && !self.has_settled;
+            let is_passed = |name: &str| {
+                begins && WAVES[0].contains(&name) || self.is_as_asked(demand, name, before)
+            };
+            asked && (moves || earlier.all(is_passed))
         };
         if member.item == REMOVED && self.is_removed {
             self.wrong

@@ -15,7 +15,7 @@ use vsiflow_workflows::{
     fleet::{Change, Fleet, Verdict},
     spec::{
         Resolved,
-        group::{Gate, OutputPlace, OutputSource, ResolvedItem, ResolvedWave},
+        group::{Gate, OutputPlace, OutputSource, Quorum, ResolvedItem, ResolvedWave},
     },
 };
 
@@ -43,7 +43,14 @@ fn document(demand: &GroupDemand) -> Resolved {
     group.waves = waves
         .map(|(name, items)| ResolvedWave {
             name: (*name).to_owned(),
-            gate: Gate::default(),
+            gate: Gate {
+                members: if demand.any && *name == "first" {
+                    Quorum::Any
+                } else {
+                    Quorum::All
+                },
+                ..Gate::default()
+            },
             items: items
                 .iter()
                 .map(|item| resolved_item(demand, item))
@@ -91,6 +98,8 @@ fn output(item: &str) -> OutputSource {
 /// A game that is being played.
 struct GroupGame {
     world: CrashWorld,
+    /// Whether one member opens the first gate.
+    any: bool,
     random: StdRng,
     model: Arc<Mutex<GroupModel>>,
     gate: Arc<CrashGate>,
@@ -107,6 +116,7 @@ pub fn play(seed: u64) -> Result<(), String> {
         let random = StdRng::seed_from_u64(seed);
         let mut game = GroupGame {
             world,
+            any: seed.is_multiple_of(3),
             random,
             model,
             gate,
@@ -222,7 +232,10 @@ impl ControllerGame for GroupGame {
     type Model = GroupModel;
 
     async fn begin(&mut self) -> Result<(), String> {
-        let mut demand = GroupDemand::default();
+        let mut demand = GroupDemand {
+            any: self.any,
+            ..GroupDemand::default()
+        };
         for item in WAVES.into_iter().flatten() {
             let (replicas, edition) = (self.random.random_range(1..3), 2);
             demand.items.insert(item, ItemDemand { replicas, edition });
