@@ -223,6 +223,10 @@ fn members_whose_deletion_is_ordered_and_not_begun_stay_when_the_drain_is_taken_
     let documents = hosts() + &pool(2, own, "    evictable: true\n", "");
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let there = on(&vsiflow, "sim:a");
+    // What undefined its domain before is no part of the deletion.
+    vsiflow
+        .run(&["rebuild", &there[0], "--in-place", "--yes", "--wait"])
+        .exits(0);
     let (domains, volumes) = {
         let sim = vsiflow.sim_of("a");
         (

@@ -525,6 +525,26 @@ fn a_disk_that_is_retained_before_its_deletion_begins_stays() {
 }
 
 #[test]
+fn a_disk_whose_deletion_waits_is_deleted_also_if_the_pool_grows_again() {
+    let vsiflow = Vsiflow::simulated();
+    let wait = ["--wait"];
+    vsiflow
+        .apply(PoolManifest::of(2).with(DELETES), &wait)
+        .exits(0);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    for replicas in ["1", "2"] {
+        vsiflow.run(&["scale", "pool/web", "--replicas", replicas]);
+    }
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    assert_eq!(names(&vsiflow), "web-0 web-1");
+    let sim = vsiflow.sim();
+    let volumes = sim.volumes();
+    let disks = volumes.iter().filter(|name| name.len() == 36);
+    assert_eq!(disks.count(), 2, "{volumes:?}");
+}
+
+#[test]
 fn a_disk_that_the_newest_template_retains_is_not_deleted() {
     let vsiflow = Vsiflow::simulated();
     let disks = || -> Vec<(String, String)> {

@@ -182,6 +182,9 @@ impl Api {
         let Some(moment) = moment else {
             return Ok(fleets);
         };
+        if let Some(past) = self.inner.moments.remembered(&fleets, moment).await? {
+            return Ok(past);
+        }
         let _turn = self.inner.turns.moment(caller).await?;
         Ok(self.inner.moments.at(&fleets, moment).await?)
     }

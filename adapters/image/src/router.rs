@@ -325,6 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_read_once_for_those_who_asked_about_it_though_they_begin_apart() {
+        let _shares = crate::shared::budget::MEMORY_USERS.read().await;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("image");
         let content: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();

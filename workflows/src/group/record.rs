@@ -136,6 +136,14 @@ fn short(text: &str) -> String {
 }
 
 impl GroupRecord {
+    /// Whether the member that an output is read of is there or is made again.
+    pub fn has_member(&self, output: &OutputSource) -> bool {
+        let item = self.item(&output.item);
+        let is_wanted =
+            |own: &ItemRecord| own.replicas.is_none_or(|replicas| output.number < replicas);
+        !self.removed.contains(&output.item) && item.is_some_and(is_wanted)
+    }
+
     /// `namespace/name`, for people.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)

@@ -144,6 +144,11 @@ impl PoolRecord {
         }
     }
 
+    /// Whether the member of this number is left out of rollouts.
+    pub fn may_be_outdated(&self, number: u32) -> bool {
+        number < self.strategy.partition || self.cordoned.contains(&number)
+    }
+
     /// The templates that missing members may be made from.
     pub fn templates_to_make(&self) -> impl Iterator<Item = &TemplateRecord> {
         let kept = (self.strategy.partition > 0).then(|| self.rolled_out());

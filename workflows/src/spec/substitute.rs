@@ -41,15 +41,10 @@ pub fn text_max(field: &str) -> usize {
     }
 }
 
-/// The maximum length of a text with values filled in. Files may contain longer texts than resources of a
-/// cluster, and those may still contain a few values.
+/// The maximum length of a text with values filled in: that of its field, or a few values more than it has. Files may
+/// contain longer texts than resources of a cluster.
 pub fn filled_max(field: &str, text: &str) -> usize {
-    let max = text_max(field);
-    if text.len() > max {
-        text.len().saturating_add(TEXT_MAX)
-    } else {
-        max
-    }
+    text_max(field).max(text.len().saturating_add(TEXT_MAX))
 }
 
 /// A text that values are filled into, up to its maximum length.

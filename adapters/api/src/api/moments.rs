@@ -57,6 +57,19 @@ impl Default for Moments {
 }
 
 impl Moments {
+    /// The fleet as it was at a moment, if that is remembered. Cancel safe.
+    ///
+    /// # Errors
+    /// If there is no such moment, or the journal cannot be read.
+    pub(crate) async fn remembered(
+        &self,
+        fleets: &Fleets,
+        moment: Moment,
+    ) -> Result<Option<Arc<Fleets>>, MomentError> {
+        let ends = fleets.ends_of(moment).await?;
+        Ok(self.known(&ends))
+    }
+
     /// The fleet as it was at a moment. Cancel safe.
     ///
     /// # Errors

@@ -64,9 +64,9 @@ pub(super) fn is_ova(head: &[u8]) -> bool {
 }
 
 fn first_is_description(head: &[u8]) -> io::Result<bool> {
-    let mut archive = tar::Archive::new(head);
+    let (mut archive, _) = archive::open(head, || unfit(UnfitOva::Headers));
     let first = archive.entries()?.next().transpose()?;
-    let is_description = |file: Entry<'_, &[u8]>| {
+    let is_description = |file: Entry<'_, _>| {
         let name = file.path_bytes().to_ascii_lowercase();
         name.ends_with(b".ovf")
     };

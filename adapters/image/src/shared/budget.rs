@@ -31,6 +31,11 @@ const WIDE: usize = 64;
 /// How many pieces each further one keeps.
 const NARROW: usize = 16;
 
+/// Tests of one process share the memory: the one that uses it up runs while none of those runs that measure how long
+/// they wait.
+#[cfg(test)]
+pub(crate) static MEMORY_USERS: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// For whom a source is read.
 #[derive(Clone)]
 pub(super) struct ReadTerms {

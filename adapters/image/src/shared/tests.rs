@@ -1,6 +1,6 @@
 //! Tests of downloads that readers share.
 
-use super::*;
+use super::{budget::MEMORY_USERS, *};
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crate::relay::{SentFile, UploadRelay};
 
 #[tokio::test]
 async fn a_read_that_everybody_left_holds_nothing_of_its_source() {
+    let _shares = MEMORY_USERS.read().await;
     let relay = UploadRelay::default();
     let (url, length, sha256) = ("upload://a/b", 1_000, "0".repeat(64));
     relay.begin(url, &SentFile { length, sha256 }).unwrap();
@@ -77,6 +78,7 @@ async fn slowly(stream: &mut dyn ImageStream, each: Duration) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_waits_a_moment_for_those_who_said_that_they_come() {
+    let _shares = MEMORY_USERS.read().await;
     let reads_begun = Arc::<AtomicUsize>::default();
     let source = SharedSource::new(CountedSource(reads_begun.clone()));
     for _ in 0..3 {
@@ -101,6 +103,7 @@ async fn a_read_waits_a_moment_for_those_who_said_that_they_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_waits_for_members_that_are_little_slower_and_not_for_others() {
+    let _shares = MEMORY_USERS.read().await;
     for (each_ms, reads) in [(1, 1), (1_000, 2)] {
         let reads_begun = Arc::<AtomicUsize>::default();
         let source = SharedSource::new(CountedSource(reads_begun.clone()));
@@ -121,6 +124,7 @@ async fn a_read_waits_for_members_that_are_little_slower_and_not_for_others() {
 
 #[tokio::test]
 async fn those_who_start_together_share_a_read_and_a_laggard_reads_on_alone() {
+    let _shares = MEMORY_USERS.read().await;
     let reads_begun = Arc::<AtomicUsize>::default();
     let source = SharedSource::new(CountedSource(reads_begun.clone()));
     let all: Vec<u8> = (1..=200).collect();
@@ -158,6 +162,7 @@ async fn open_all(source: &dyn ImageSource) -> Vec<Box<dyn ImageStream>> {
 
 #[tokio::test(start_paused = true)]
 async fn images_that_do_not_get_on_take_half_of_the_memory_and_end_for_an_owner_without_any() {
+    let _alone = MEMORY_USERS.write().await;
     let source = SharedSource::new(CountedSource(Arc::default()));
     let of = |owner: &str| source.for_owner(&owner.into()).unwrap();
     let mut held = open_all(of("a").as_ref()).await;

@@ -45,7 +45,7 @@ pub(super) fn check_script(first: &str, is_alone: bool) -> Option<InputProblem> 
     let path = words.next()?;
     let name = path.rsplit('/').next()?;
     let argument = words.next();
-    let is_option = argument.is_none_or(|word| word.starts_with('-'));
+    let is_option = argument.is_none_or(|word| word.starts_with(['-', '+']));
     let has_more = words.next().is_some();
     let is_joined = match name {
         _ if path.contains("\\n") => true,
@@ -67,6 +67,10 @@ fn begins_with_escape(behind: &str) -> bool {
 }
 
 fn is_yaml(words: &str) -> bool {
+    if words.starts_with('#') {
+        // A note, unless a key that cloud-init reads is in it.
+        return words.split_whitespace().any(begins_with_key);
+    }
     let has_key = words.split_whitespace().any(|word| word.ends_with(':'));
     has_key || words.starts_with(['[', '{']) || words.starts_with("- ")
 }

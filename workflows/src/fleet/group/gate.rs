@@ -52,7 +52,7 @@ impl Fleet {
             let mut found = self.members(pool).await?;
             for (number, view) in found.view.members.range(..pool.record.replicas) {
                 let member = found.members.remove(number);
-                let counts = view.current || *number < pool.record.strategy.partition;
+                let counts = view.current || pool.record.may_be_outdated(*number);
                 ready.extend(member.filter(|_| counts && view.state == MemberState::Ready));
             }
         }

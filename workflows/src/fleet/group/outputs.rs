@@ -104,8 +104,8 @@ pub(super) fn output_references(template: &ResolvedVsi) -> BTreeSet<String> {
 }
 
 impl Fleet {
-    /// The outputs that were read and are still wanted. One that is read from another place now is read again;
-    /// one that became a secret is stored as a secret.
+    /// The outputs that were read and are still wanted. One that is read from another place now is read again, unless
+    /// its member is gone for good; one that became a secret is stored as a secret.
     pub(super) async fn outputs_that_stay(
         &self,
         group: &ResolvedGroup,
@@ -120,8 +120,9 @@ impl Fleet {
                     == (&output.item, output.number, &output.from)
             };
             let earlier = earlier.find(|other| other.name == output.name);
-            let value = before.found.get(&output.name);
-            if let (Some(value), true) = (value, earlier.is_some_and(is_same)) {
+            let stays = earlier.is_some_and(|other| is_same(other) || !before.has_member(other));
+            let value = before.found.get(&output.name).filter(|_| stays);
+            if let Some(value) = value {
                 let value = self.value_of_output(output, value, dry).await?;
                 stay.extend(value.map(|value| (output.name.clone(), value)));
             }

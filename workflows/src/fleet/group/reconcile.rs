@@ -6,6 +6,7 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
+    group::outputs::output_references,
     group::{known::record_group, outputs::not_there, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     placement::is_no_host,
@@ -290,7 +291,9 @@ impl Fleet {
             ..Resolved::default()
         };
         // Values of guests may have made it larger than its document.
-        Box::pin(self.refuse_large_pools(&resolved)).await?;
+        if !output_references(&self.template_of(item).await?).is_empty() {
+            Box::pin(self.refuse_large_pools(&resolved)).await?;
+        }
         let hosts = Box::pin(self.hosts_to_choose_from(&resolved)).await?;
         let (entity, namespace) = (&group.entity, &group.record.namespace);
         let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {
@@ -442,6 +445,10 @@ impl Fleet {
             let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
                 return Ok(Some(Ok(())));
             };
+            if !newest.record.outputs.contains(&output) {
+                // A newer document reads it elsewhere, or not at all.
+                return Ok(None);
+            }
             let mut record = newest.record.clone();
             record.found.insert(output.name.clone(), value);
             let what = format!("output {}", output.name);

@@ -50,8 +50,15 @@ impl Fleet {
             return Ok(false);
         }
         let names = output_references(&self.template_of(item).await?);
-        let values = names.iter().filter_map(|name| group.record.found.get(name));
-        self.has_all(values.filter_map(secret_of)).await
+        let mut values = Vec::new();
+        for name in &names {
+            match group.record.found.get(name) {
+                Some(value) => values.extend(secret_of(value)),
+                // It is to be read again.
+                None => return Ok(false),
+            }
+        }
+        self.has_all(values.into_iter()).await
     }
 
     async fn has_all<'a>(

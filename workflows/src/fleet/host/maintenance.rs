@@ -43,8 +43,8 @@ impl HostHandle<'_> {
     /// return to their earlier power state. Returns all VSIs that continue.
     ///
     /// # Errors
-    /// As for [`HostHandle::cordon`]. With `start`, `VSI0041` as for [`HostHandle::drain`]; then the host is uncordoned,
-    /// and nothing is started.
+    /// As for [`HostHandle::cordon`]. With `start`, the first refusal of a VSI, such as `VSI0041`; all others are
+    /// started.
     pub async fn uncordon(
         self,
         host: &str,
@@ -58,22 +58,27 @@ impl HostHandle<'_> {
         self.fleet.note_host(host, SCHEDULABLE, by.clone()).await?;
         self.fleet.reach.cordon(host, None);
         let (mut updates, mut continuing) = (DesiredUpdates::default(), Vec::new());
+        let mut refusal = None;
         for known in self.fleet.on_host(host).await? {
             let power = undrained(&known).filter(|_| start);
             if self.fleet.waits_for(&known, CORDONED) {
                 let entity = known.entity.clone();
                 self.fleet.engine.retry(entity, by.clone()).await?;
             } else if let Some(power) = power {
-                self.fleet
-                    .power_update(&known, power, false, None, &mut updates)
-                    .await?;
+                let update = self
+                    .fleet
+                    .power_update(&known, power, false, None, &mut updates);
+                if let Err(error) = update.await {
+                    refusal.get_or_insert(error);
+                    continue;
+                }
             } else {
                 continue;
             }
             continuing.push(known.entity);
         }
         self.fleet.record(updates, by).await?;
-        Ok(continuing)
+        refusal.map_or(Ok(continuing), Err)
     }
 
     /// Cordons a host and shuts down everything of this journal on it, except members that leave it.

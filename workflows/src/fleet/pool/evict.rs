@@ -329,14 +329,20 @@ impl Fleet {
             let Some(member) = member.filter(|_| eviction.from == host) else {
                 continue;
             };
-            if !is_deleting(&member.state) || !self.take_back_deletion(member, by).await? {
+            let leaves = is_deleting(&member.state);
+            if leaves && self.takes_away(&member.entity) {
                 continue;
             }
+            // The disks first: what waits for the end of their member would begin once that is taken back. A member that
+            // stays already was taken back before a crash.
             let disks = leaving.disks.iter();
             for disk in disks.filter(|disk| eviction.disks.contains(&disk.uid)) {
-                if disk.is_deleting() && !disk.is_deleted() {
+                if disk.is_being_destroyed() {
                     self.take_back_disk_deletion(disk, by).await?;
                 }
+            }
+            if leaves {
+                self.take_back_deletion(member, by).await?;
             }
         }
         Ok(())

@@ -119,7 +119,8 @@ impl Fleet {
             .iter()
             .filter_map(|known| known.record.disk.member_of.as_ref());
         let some_leave = numbers.any(|of| pool.is_too_many(of.number));
-        let policies = if some_leave || !record.evicting.is_empty() {
+        let some_go = some_leave || disks.iter().any(KnownDisk::is_being_destroyed);
+        let policies = if some_go || !record.evicting.is_empty() {
             self.newest_policies(record).await
         } else {
             NewestPolicies::default()

@@ -21,6 +21,8 @@ pub(in crate::fleet) struct NewestPolicies {
     deleted: BTreeSet<String>,
     /// Whether every newest template permits losing the content of disks with a move to another host.
     pub(in crate::fleet) evictable: bool,
+    /// Whether they were read. What was not read permits nothing, and retains nothing that is to be deleted already.
+    is_read: bool,
 }
 
 impl NewestPolicies {
@@ -32,6 +34,7 @@ impl NewestPolicies {
             Self {
                 deleted: deleted.map(|disk| disk.name.clone()).collect(),
                 evictable,
+                is_read: true,
             }
         });
         permitted.reduce(Self::and).unwrap_or_default()
@@ -48,6 +51,7 @@ impl NewestPolicies {
         Self {
             deleted: self.deleted.intersection(&other.deleted).cloned().collect(),
             evictable: self.evictable && other.evictable,
+            is_read: self.is_read && other.is_read,
         }
     }
 
@@ -55,6 +59,11 @@ impl NewestPolicies {
     pub(super) fn delete_disk(&self, pool: &str, number: u32, name: &str) -> bool {
         let mut deleted = self.deleted.iter();
         deleted.any(|disk| member_disk_name(disk, pool, number) == name)
+    }
+
+    /// Whether a newest template says that a member's data disk stays.
+    pub(super) fn retain_disk(&self, disk: &DesiredDataDisk) -> bool {
+        self.is_read && self.of_disk(disk) == DeletionPolicy::Retain
     }
 
     /// The policy of a member's data disk.

@@ -13,6 +13,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     Fleet, FleetError, PoolHandle, Verdict,
+    apply::is_deleting,
     host::scan::{ScanMode, is_watched},
     index::Known,
     known::KnownPool,
@@ -298,7 +299,7 @@ impl Fleet {
         let at_once = if missing.is_empty() {
             Ok(BATCH)
         } else {
-            self.members_at_once(pool, BATCH).await
+            self.members_at_once(pool, &missing, BATCH).await
         };
         let at_once = at_once.unwrap_or_else(|error| {
             trouble.push(*error.failure);
@@ -448,8 +449,10 @@ impl Fleet {
         found: &PoolMembers,
     ) -> Result<(), FleetError> {
         let retained = found.disks.iter().filter(|disk| {
-            let policy = found.policies.of_disk(&disk.record.disk);
-            disk.is_being_destroyed() && policy == DeletionPolicy::Retain
+            let of = disk.record.disk.member_of.as_ref();
+            let member = of.and_then(|of| found.members.get(&of.number));
+            let leaves = member.is_none_or(|member| is_deleting(&member.state));
+            leaves && disk.is_being_destroyed() && found.policies.retain_disk(&disk.record.disk)
         });
         for disk in retained {
             let by = pool.controller("the newest template retains it");

@@ -1,9 +1,12 @@
 //! What the members of pools keep of their templates in memory, and its limits.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use serde::Serialize;
-use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_engine::{
+    model::{Failure, FailureClass},
+    secret::SecretError,
+};
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
@@ -139,6 +142,11 @@ fn refuse_large(object: String, before: usize, after: usize) -> Result<(), Fleet
     Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
+/// What was recorded is permitted, also a text that is too long by now.
+fn permitted(len: Result<usize, FleetError>) -> usize {
+    len.unwrap_or(usize::MAX)
+}
+
 /// Refuses the new record of a pool if its members would have too much of their templates.
 ///
 /// # Errors
@@ -148,7 +156,7 @@ pub(super) fn refuse_large_record(
     after: &PoolRecord,
 ) -> Result<(), FleetError> {
     let object = format!("{}/{}", kind::POOL, after.full_name());
-    refuse_large(object, record_len(before)?, record_len(after)?)
+    refuse_large(object, permitted(record_len(before)), record_len(after)?)
 }
 
 /// Refuses the new record of a group if its members would have too much of their templates.
@@ -160,7 +168,7 @@ pub(super) fn refuse_large_group(
     after: &GroupRecord,
 ) -> Result<(), FleetError> {
     let object = format!("{}/{}", kind::GROUP, after.full_name());
-    refuse_large(object, group_len(before)?, group_len(after)?)
+    refuse_large(object, permitted(group_len(before)), group_len(after)?)
 }
 
 impl Fleet {
@@ -182,7 +190,7 @@ impl Fleet {
                     records.filter(|record| (&record.namespace, &record.name) == (namespace, name));
                 let before = same.next();
                 let object = format!("{}/{namespace}/{name}", kind::POOL);
-                let len_before = before.map_or(Ok(0), record_len)?;
+                let len_before = before.map_or(0, |record| permitted(record_len(record)));
                 refuse_large(object, len_before, resolved_len(pool, before)?)?;
             }
         }
@@ -195,22 +203,32 @@ impl Fleet {
                     records.filter(|record| (&record.namespace, &record.name) == (namespace, name));
                 let before = same.next();
                 let object = format!("{}/{namespace}/{name}", kind::GROUP);
-                let len_before = before.map_or(Ok(0), group_len)?;
+                let len_before = before.map_or(0, |record| permitted(group_len(record)));
                 refuse_large(object, len_before, resolved_group_len(group, before)?)?;
             }
         }
         Ok(())
     }
 
-    /// How many members of a pool may be made together, at most `most`.
+    /// How many of these members of a pool may be made together, at most `most`. A template whose secret is missing does not
+    /// count: its members are refused, and no others with them.
     pub(super) async fn members_at_once(
         &self,
         pool: &KnownPool,
+        numbers: &[u32],
         most: usize,
     ) -> Result<usize, FleetError> {
-        let mut longest = 1_usize;
-        for template in pool.record.templates_to_make() {
-            let contract = self.secrets.get(&template.contract).await?;
+        let (mut longest, mut measured) = (1_usize, BTreeSet::new());
+        for number in numbers {
+            let template = pool.record.template_of(*number);
+            if !measured.insert(template.revision.as_str()) {
+                continue;
+            }
+            let contract = match self.secrets.get(&template.contract).await {
+                Ok(contract) => contract,
+                Err(SecretError::Missing(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
             let shown = template_len(&pool.record, template)?;
             longest = longest.max(shown.saturating_add(contract.expose().len()));
         }

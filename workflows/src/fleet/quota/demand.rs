@@ -153,7 +153,12 @@ impl Fleet {
 fn add_pool(pool: &ResolvedPool, same: Option<&PoolRecord>, count: &Count, demand: &mut Demand) {
     let desired = &pool.desired;
     let members = same.map(|same| count.there.of_members(same.uid));
-    let usage = MembersUsage::of_document(pool, same).with(&members.unwrap_or_default());
+    let members = members.unwrap_or_default();
+    let mut usage = MembersUsage::of_document(pool, same).with(&members);
+    if let Some(same) = same.filter(|same| same.of_group.is_some()) {
+        // Until the group rolls its item out, members are made as the pool has them.
+        usage = usage.max(MembersUsage::of_record(same).with(&members));
+    }
     let taker = Taker::Pool(desired.name.clone());
     let grows = usage.vsis > count.taken.get(&desired.namespace, &taker).vsis;
     let size = same.and_then(|same| same.template.vsi.boot_disk.size);

@@ -2,13 +2,10 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, Name, Precedence, Timestamp},
+    model::{EntityId, EntityState, Name, NodeState, ObjectInUse, Precedence, Timestamp},
     step::Step as _,
 };
-use vsiflow_steps::{
-    disk::DeleteVolume,
-    vsi::{DeleteVolumes, UndefineDomain},
-};
+use vsiflow_steps::vsi::UndefineDomain;
 
 use crate::fleet::{
     Fleet, FleetError, Verdict, VsiHandle, disk::known::KnownDisk, index::Known,
@@ -101,13 +98,19 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// Takes back the deletion of a VSI, if nothing of it is destroyed yet. Returns whether it stays. Its orders are void
+    /// Takes back the deletion of a VSI, if nothing of it is taken away yet. Returns whether it stays. Its orders are void
     /// first: after a crash in between, the deletion is blocked, and is taken back or ordered again.
     pub(in crate::fleet) async fn take_back_deletion(
         &self,
         known: &Known,
         by: &By,
     ) -> Result<bool, FleetError> {
+        let objects = &known.state.objects;
+        let is_there = |used: &ObjectInUse| objects.made.contains_key(&used.object);
+        let lasts = !boot_disks::is_ephemeral(&known.record.vsi);
+        if lasts && !objects.in_use.as_ref().is_some_and(is_there) {
+            return Ok(false);
+        }
         if !self.voids_deletion(&known.entity, by).await? {
             return Ok(false);
         }
@@ -130,7 +133,8 @@ impl Fleet {
         disk: &KnownDisk,
         by: &By,
     ) -> Result<bool, FleetError> {
-        if !self.voids_deletion(&disk.entity, by).await? {
+        let is_there = !disk.state.objects.made.is_empty();
+        if !is_there || !self.voids_deletion(&disk.entity, by).await? {
             return Ok(false);
         }
         let record = DiskRecord {
@@ -145,6 +149,9 @@ impl Fleet {
     }
 
     /// Forgets a data disk that was to be deleted, if nothing of it is taken away yet: its volume stays.
+    ///
+    /// # Errors
+    /// When a VSI that stays has the disk; when the journal fails.
     pub(in crate::fleet) async fn forget_instead(
         &self,
         disk: &KnownDisk,
@@ -152,8 +159,8 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         if self.voids_deletion(&disk.entity, &by).await? {
             let namespace = &disk.record.disk.namespace;
-            let (uid, orphan) = (disk.entity.id(), DeletionMode::Orphan);
-            self.disks().delete(namespace, uid, orphan, by).await?;
+            let (uid, retain) = (disk.entity.id(), DeletionMode::Retain);
+            self.disks().delete(namespace, uid, retain, by).await?;
         }
         Ok(())
     }
@@ -168,20 +175,34 @@ impl Fleet {
         Ok(!self.takes_away(entity))
     }
 
-    /// Whether a deletion of the entity began to take away its definition or its volumes.
-    fn takes_away(&self, entity: &EntityId) -> bool {
-        let state = self.engine.entity(entity);
-        state.is_none_or(|state| {
-            let objects = &state.objects;
-            let mut made = objects.made.keys();
-            let steps = [
-                UndefineDomain::NAME,
-                DeleteVolumes::NAME,
-                DeleteVolume::NAME,
-            ];
-            let mut steps = steps.into_iter().map(Name::of);
-            made.any(|object| objects.is_being_destroyed(object))
-                || steps.any(|step| state.intents.contains(&step))
+    /// Whether a deletion of the entity began to take away its definition or its volumes. A step that its guards refused
+    /// took nothing away: it spends the order first.
+    pub(in crate::fleet) fn takes_away(&self, entity: &EntityId) -> bool {
+        let Some(state) = self.engine.entity(entity) else {
+            return true;
+        };
+        let mut orders = state.objects.warrants.values();
+        let is_spent = orders.any(|order| order.spent.is_some());
+        is_spent || !state.objects.unfinished.is_empty() || self.undefines(&state)
+    }
+
+    /// Whether a run of the newest desired state undefines the domain, or did.
+    fn undefines(&self, state: &EntityState) -> bool {
+        let newest = state.desired.as_ref().map(|desired| desired.generation);
+        let active = state.active.as_ref().map(|active| active.run);
+        let last = state
+            .last
+            .as_ref()
+            .filter(|last| Some(last.generation) == newest);
+        let runs = active.into_iter().chain(last.map(|last| last.run));
+        let mut runs = runs.filter_map(|run| self.engine.run(run));
+        let undefine = Name::of(UndefineDomain::NAME);
+        runs.any(|run| {
+            let node = run.nodes.get(&undefine);
+            matches!(
+                node,
+                Some(NodeState::Running { .. } | NodeState::Succeeded { .. })
+            )
         })
     }
 

@@ -126,7 +126,8 @@ impl Fleet {
                     continue;
                 };
                 let view = self.member_view(target, &known);
-                let counts = view.current || of.number < pool.partition;
+                let is_left_out = of.number < pool.partition || pool.cordoned.contains(&of.number);
+                let counts = view.current || is_left_out;
                 if counts && view.state == MemberState::Ready {
                     found.ready.entry(pool.pool).or_default().insert(of.number);
                     ready.push(known);

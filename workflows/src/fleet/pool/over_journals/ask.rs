@@ -122,7 +122,9 @@ impl Fleet {
             ask.delete(*journal, deletion(true, *uid));
         }
         if !members.is_empty() {
-            members.truncate(self.members_at_once(pool, MAX_MEMBERS).await?);
+            let numbers: Vec<u32> = members.iter().map(|(number, _)| *number).collect();
+            let at_once = self.members_at_once(pool, &numbers, MAX_MEMBERS).await?;
+            members.truncate(at_once);
         }
         ask.apply = Box::pin(self.members_to_apply(pool, &members)).await?;
         ask.apply.data_disks.extend(disks.retained.clone());

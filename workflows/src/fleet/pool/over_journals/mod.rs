@@ -20,7 +20,7 @@ mod reconcile;
 mod report;
 mod shown;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct MemberQuestions {
     /// Members below this number may keep an earlier revision.
     #[serde(default = "every_number")]
     pub partition: u32,
+    /// Members that a user left out of rollouts.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cordoned: BTreeSet<u32>,
     /// Whether the hosts of members are checked first: the recorded state of running members may be
     /// old.
     pub look: bool,
@@ -83,6 +86,7 @@ impl MemberQuestions {
             power_state: record.template.vsi.power_state,
             numbers: record.replicas.saturating_add(surge),
             partition: record.strategy.partition,
+            cordoned: record.cordoned.clone(),
             look,
             left_alone: false,
         }
