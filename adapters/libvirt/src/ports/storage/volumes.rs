@@ -1,5 +1,7 @@
 //! Finds and reads volumes.
 
+use std::time::Duration;
+
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, VolumeInfo, VolumeKey};
 
 use super::{LibvirtHost, is_absent};
@@ -15,6 +17,10 @@ const OTHER_NAME: &str = "libvirt describes it under another name, because its n
                           description cannot have";
 /// Why a volume is unreadable that libvirt lists.
 const NOT_FOUND: &str = "libvirt lists it, and does not find it by its name";
+/// How many times a volume is looked for that libvirt lists and does not find.
+const LOOKS: u32 = 3;
+/// The delay between these looks.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 fn key_of(volume: &StorageVol) -> VolumeKey {
     VolumeKey {
@@ -112,17 +118,32 @@ impl LibvirtHost {
         if vanished.is_empty() {
             return Ok(Vec::new());
         }
-        // libvirt lists a file that was deleted without it until it has read the folder again.
-        self.refresh(calls, pool).await?;
         let object = format!("pool {}", pool.name);
-        let listed = calls.storage_pool_list_all_volumes(pool).await;
-        let listed = listed.map_err(|e| self.speaking(&object).of(&e))?;
         let mut volumes = Vec::new();
-        for volume in vanished.iter().filter(|volume| listed.contains(volume)) {
-            let info = self.listed_info(calls, volume).await?;
-            let unreadable = || VolumeInfo::unreadable(key_of(volume), NOT_FOUND);
-            volumes.push(info.unwrap_or_else(unreadable));
+        let mut left = vanished;
+        for attempt in 1..=LOOKS {
+            // libvirt lists a file that was deleted without it until it has read the folder again.
+            self.refresh(calls, pool).await?;
+            let listed = calls.storage_pool_list_all_volumes(pool).await;
+            let listed = listed.map_err(|e| self.speaking(&object).of(&e))?;
+            let mut still = Vec::new();
+            for volume in left.into_iter().filter(|volume| listed.contains(volume)) {
+                match self.listed_info(calls, &volume).await? {
+                    Some(info) => volumes.push(info),
+                    None => still.push(volume),
+                }
+            }
+            left = still;
+            if left.is_empty() {
+                break;
+            }
+            if attempt < LOOKS {
+                // It may be in the middle of its deletion by somebody else.
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
         }
+        let unreadable = left.iter();
+        volumes.extend(unreadable.map(|volume| VolumeInfo::unreadable(key_of(volume), NOT_FOUND)));
         Ok(volumes)
     }
 
