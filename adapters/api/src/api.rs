@@ -182,11 +182,8 @@ impl Api {
         let Some(moment) = moment else {
             return Ok(fleets);
         };
-        if let Some(past) = self.inner.moments.remembered(&fleets, moment).await? {
-            return Ok(past);
-        }
-        let _turn = self.inner.turns.moment(caller).await?;
-        Ok(self.inner.moments.at(&fleets, moment).await?)
+        let past = self.inner.moments.for_caller(caller, &fleets, moment);
+        Ok(past.await?)
     }
 
     /// The number of events in all journals that are read: it grows with each event.

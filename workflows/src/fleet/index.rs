@@ -17,9 +17,12 @@ use super::{
     unreadable::{DesiredReading, LostState, refuse_lost},
 };
 use crate::{
+    boot_disks,
     phase::{self, Phase},
+    provision_vsi,
     record::{self, HostRecord, JumpSecretNames, VsiRecord, kind},
     spec::{DeletionPolicy, host::JumpSecrets},
+    update_vsi,
 };
 
 /// A VSI of the journal.
@@ -52,6 +55,15 @@ impl Known {
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.phase() == Phase::Deleted
+    }
+
+    /// The workflow that brings it to another desired state.
+    pub(crate) fn workflow_of_changes(&self) -> &'static str {
+        if boot_disks::was_made(&self.state) {
+            update_vsi::NAME
+        } else {
+            provision_vsi::NAME
+        }
     }
 
     /// Whether everything on its host remains when it is deleted. Its record and its newest document must

@@ -106,6 +106,13 @@ pub struct Strategy {
     pub partition: u32,
 }
 
+impl Strategy {
+    /// How many members there may be at one time, those of a surge included.
+    pub(crate) fn most_members(&self, replicas: u32) -> u32 {
+        replicas.saturating_add(self.max_surge.min(replicas))
+    }
+}
+
 impl Default for Strategy {
     fn default() -> Self {
         Self {

@@ -10,7 +10,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use vsiflow_engine::journal::Offset;
 use vsiflow_workflows::fleet::{FleetError, Fleets, Moment};
 
-use crate::Problem;
+use super::places::{PlaceLimits, Places};
+use crate::{Caller, Problem};
 
 /// Moments that are cached: a page requests the same one several times. Each holds the complete state of
 /// its time.
@@ -22,6 +23,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Views of the past, for all requests and commands of callers: one is computed at a time.
 pub struct Moments {
+    callers: Places,
     turns: Semaphore,
     /// Keyed by the offset after the newest event of each journal; the newest entry first.
     known: Mutex<VecDeque<(Vec<Offset>, Arc<Fleets>)>>,
@@ -50,6 +52,7 @@ impl From<MomentError> for Problem {
 impl Default for Moments {
     fn default() -> Self {
         Self {
+            callers: Places::new(Self::LIMITS),
             turns: Semaphore::new(MAX_CONCURRENT),
             known: Mutex::default(),
         }
@@ -57,18 +60,13 @@ impl Default for Moments {
 }
 
 impl Moments {
-    /// The fleet as it was at a moment, if that is remembered. Cancel safe.
-    ///
-    /// # Errors
-    /// If there is no such moment, or the journal cannot be read.
-    pub(crate) async fn remembered(
-        &self,
-        fleets: &Fleets,
-        moment: Moment,
-    ) -> Result<Option<Arc<Fleets>>, MomentError> {
-        let ends = fleets.ends_of(moment).await?;
-        Ok(self.known(&ends))
-    }
+    /// How many moments callers have computed at a time: one of each, and those of viewers take no turns of others. Each
+    /// takes the memory and the time of a whole fleet.
+    pub const LIMITS: PlaceLimits = PlaceLimits {
+        all: usize::MAX >> 4,
+        looking: 1,
+        each: 1,
+    };
 
     /// The fleet as it was at a moment. Cancel safe.
     ///
@@ -76,9 +74,33 @@ impl Moments {
     /// If there is no such moment, the journal cannot be read, or there was no turn within a minute.
     pub async fn at(&self, fleets: &Fleets, moment: Moment) -> Result<Arc<Fleets>, MomentError> {
         let ends = fleets.ends_of(moment).await?;
+        match self.known(&ends) {
+            Some(known) => Ok(known),
+            None => self.before(fleets, ends).await,
+        }
+    }
+
+    /// The same for a caller, who has one moment computed at a time. What is remembered needs no turn.
+    ///
+    /// # Errors
+    /// As for [`Self::at`].
+    pub(crate) async fn for_caller(
+        &self,
+        caller: &Caller,
+        fleets: &Fleets,
+        moment: Moment,
+    ) -> Result<Arc<Fleets>, MomentError> {
+        let ends = fleets.ends_of(moment).await?;
         if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
+        let place = timeout(TURN_TIMEOUT, self.callers.take(caller)).await;
+        let _place = place.map_err(|_| MomentError::Busy)?;
+        self.before(fleets, ends).await
+    }
+
+    /// Computes the fleet before these offsets, unless somebody else did so meanwhile.
+    async fn before(&self, fleets: &Fleets, ends: Vec<Offset>) -> Result<Arc<Fleets>, MomentError> {
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| MomentError::Busy)?;
         if let Some(known) = self.known(&ends) {
@@ -106,5 +128,30 @@ impl Moments {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Vec<Offset>, Arc<Fleets>)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_engine::model::{Actor, Who};
+
+    use super::*;
+    use crate::Rights;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_asks_for_many_moments_waits_for_one_after_another_and_nobody_else_does() {
+        let callers = Places::new(Moments::LIMITS);
+        let named = |name: &str, rights| Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights,
+        };
+        let viewer = named("viewer", Rights::Look);
+        let held = callers.take(&viewer).await.unwrap();
+        let waits = timeout(TURN_TIMEOUT, callers.take(&viewer)).await;
+        assert!(waits.is_err());
+        let operator = named("operator", Rights::Operate);
+        assert!(callers.take(&operator).await.is_ok());
+        drop(held);
+        assert!(callers.take(&viewer).await.is_ok());
     }
 }

@@ -28,12 +28,6 @@ const AUDITS: PlaceLimits = PlaceLimits {
     looking: 1,
     each: 1,
 };
-/// Moments of the past that are computed: one of a caller, and those of viewers take no turns of others.
-const MOMENTS: PlaceLimits = PlaceLimits {
-    all: usize::MAX >> 4,
-    looking: 1,
-    each: 1,
-};
 /// Connections of callers who showed a valid token. Together with those of unknown clients they are fewer than a
 /// listener serves ([`listen::REMOTE`]), so that everybody can show a token.
 const CONNECTIONS: PlaceLimits = PlaceLimits {
@@ -51,7 +45,6 @@ pub(crate) struct Turns {
     commands: Places,
     followed: Places,
     audits: Places,
-    moments: Places,
     connections: Places,
     bodies: Arc<Semaphore>,
 }
@@ -68,7 +61,6 @@ impl Default for Turns {
             commands: Places::new(COMMANDS),
             followed: Places::new(FOLLOWERS),
             audits: Places::new(AUDITS),
-            moments: Places::new(MOMENTS),
             connections: Places::new(CONNECTIONS),
             bodies: Arc::new(Semaphore::new(MAX_BODIES)),
         }
@@ -113,14 +105,6 @@ impl Turns {
         }
     }
 
-    /// A permit to compute a moment of the past, as long as it is held.
-    pub(crate) async fn moment(&self, caller: &Caller) -> Result<Place, Problem> {
-        match timeout(TURN_TIMEOUT, self.moments.take(caller)).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(Problem::busy("too many moments are asked for at a time")),
-        }
-    }
-
     /// A permit for a connection of the caller, as long as it is open.
     pub(crate) fn connection(&self, caller: &Caller) -> Result<Place, Problem> {
         let place = self.connections.try_take(caller);
@@ -145,22 +129,6 @@ mod tests {
 
     use super::*;
     use crate::Rights;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_who_asks_for_many_moments_waits_for_one_after_another_and_nobody_else_does() {
-        let turns = Turns::default();
-        let named = |name: &str, rights| Caller {
-            actor: Actor::Token(Who::new(name)),
-            rights,
-        };
-        let viewer = named("viewer", Rights::Look);
-        let held = turns.moment(&viewer).await.unwrap();
-        assert!(turns.moment(&viewer).await.is_err());
-        let operator = named("operator", Rights::Operate);
-        assert!(turns.moment(&operator).await.is_ok());
-        drop(held);
-        assert!(turns.moment(&viewer).await.is_ok());
-    }
 
     #[test]
     fn connections_of_callers_leave_places_to_others_and_to_those_not_yet_known() {

@@ -2,20 +2,14 @@
 
 use std::sync::LazyLock;
 
-use vsiflow_api::{PlaceLimits, Places};
+use vsiflow_api::{Moments, Places};
 use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
 
 use super::App;
 use crate::{actor, exit::ExitProblem, output};
 
-/// How many moments are computed at a time: one of a caller, and those of viewers take no turns of others. Each takes the
-/// memory and the time of a whole fleet.
-const TURN_LIMITS: PlaceLimits = PlaceLimits {
-    all: usize::MAX >> 4,
-    looking: 1,
-    each: 1,
-};
-static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(TURN_LIMITS));
+/// The turns of callers whose moments no [`Moments`] remembers.
+static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(Moments::LIMITS));
 
 impl App {
     /// The fleet at a moment, which is printed; the current fleet without one.

@@ -170,11 +170,7 @@ impl<'a> ApplyBatch<'a> {
         let mut record = self.merged(vsi, known, draft).await?;
         let was_made = boot_disks::was_made(&known.state);
         let settled = known.state.is_settled();
-        let workflow = if was_made {
-            update_vsi::NAME
-        } else {
-            provision_vsi::NAME
-        };
+        let workflow = known.workflow_of_changes();
         let precedence = if settled && !draft.plan.has_effect() {
             Precedence::Record
         } else {

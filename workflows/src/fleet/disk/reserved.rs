@@ -54,8 +54,11 @@ impl Fleet {
                 DiskOrigin::Existing { volume: another } => another == volume,
                 DiskOrigin::Made { uid: Some(uid), .. } => uid.to_string() == volume,
                 DiskOrigin::Made { uid: None, .. } => {
-                    let made = self.disks().find(&vsi.namespace, &other.name).await;
-                    made.is_ok_and(|entity| entity.id() == volume)
+                    match self.disks().find(&vsi.namespace, &other.name).await {
+                        Ok(entity) => entity.id() == volume,
+                        Err(error) if error.kind == ErrorKind::NotFound => false,
+                        Err(error) => return Err(error),
+                    }
                 }
             };
             if is_same {

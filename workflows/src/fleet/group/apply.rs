@@ -305,7 +305,10 @@ impl Fleet {
     }
 }
 
-fn matching<'a>(group: &ResolvedGroup, known: &'a [KnownGroup]) -> Option<&'a KnownGroup> {
+pub(in crate::fleet) fn matching<'a>(
+    group: &ResolvedGroup,
+    known: &'a [KnownGroup],
+) -> Option<&'a KnownGroup> {
     known.iter().find(|known| {
         let same = &known.record;
         same.namespace == group.namespace && same.name == group.name

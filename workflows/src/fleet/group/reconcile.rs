@@ -6,11 +6,11 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
-    group::outputs::output_references,
     group::{known::record_group, outputs::not_there, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     placement::is_no_host,
     pool::NextObservation,
+    pool::size::refuse_large_item,
     store::DesiredUpdates,
 };
 use crate::{
@@ -282,6 +282,7 @@ impl Fleet {
         }
         let known = found.pools.get(&item.name);
         let pool = self.filled(group, item, known).await?;
+        refuse_large_item(&group.record, item, &pool, known)?;
         let what = match known {
             None => format!("wave {}", group.wave_name(place.0)),
             Some(_) => format!("a change of {}", item.name),
@@ -290,10 +291,6 @@ impl Fleet {
             pools: vec![pool],
             ..Resolved::default()
         };
-        // Values of guests may have made it larger than its document.
-        if !output_references(&self.template_of(item).await?).is_empty() {
-            Box::pin(self.refuse_large_pools(&resolved)).await?;
-        }
         let hosts = Box::pin(self.hosts_to_choose_from(&resolved)).await?;
         let (entity, namespace) = (&group.entity, &group.record.namespace);
         let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {

@@ -355,7 +355,7 @@ pub(in crate::fleet) fn record_pool(
     updates.add(entity, pool::NAME, Precedence::Record, record, newest)
 }
 
-fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a KnownPool> {
+pub(super) fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a KnownPool> {
     known.iter().find(|known| {
         let same = &known.record;
         same.namespace == pool.desired.namespace && same.name == pool.desired.name

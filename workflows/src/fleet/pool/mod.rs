@@ -20,7 +20,7 @@ pub(in crate::fleet) mod policies;
 mod quiet_period;
 pub(in crate::fleet) mod reconcile;
 mod shown;
-mod size;
+pub(in crate::fleet) mod size;
 pub(in crate::fleet) mod template;
 mod turns;
 

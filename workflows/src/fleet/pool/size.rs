@@ -10,11 +10,12 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
+    group::apply::matching as matching_group,
     known::KnownPool,
-    pool::{member_texts, template::compared},
+    pool::{apply, member_texts, template::compared},
 };
 use crate::{
-    group::{GroupRecord, pool_name},
+    group::{GroupRecord, ItemRecord, pool_name},
     pool::{PoolRecord, TemplateRecord},
     record::kind,
     spec::{
@@ -68,10 +69,10 @@ fn template_len(pool: &PoolRecord, template: &TemplateRecord) -> Result<usize, F
     member_len(&pool.name, &template.vsi, &template.disks)
 }
 
-/// How many members a pool may have at one time.
-fn member_count(replicas: u32, strategy: Strategy) -> usize {
-    let surge = strategy.max_surge.min(replicas);
-    usize::try_from(replicas.saturating_add(surge)).unwrap_or(usize::MAX)
+/// The bytes that members of this length may have together.
+fn times_members(len: usize, strategy: Strategy, replicas: u32) -> usize {
+    let count = usize::try_from(strategy.most_members(replicas));
+    len.saturating_mul(count.unwrap_or(usize::MAX))
 }
 
 /// The bytes that a pool's members may have of its templates.
@@ -80,7 +81,7 @@ fn record_len(pool: &PoolRecord) -> Result<usize, FleetError> {
     for template in pool.templates_to_make().chain(&pool.proposed) {
         longest = longest.max(template_len(pool, template)?);
     }
-    Ok(longest.saturating_mul(member_count(pool.replicas, pool.strategy)))
+    Ok(times_members(longest, pool.strategy, pool.replicas))
 }
 
 /// The same after a pool's document is applied.
@@ -92,19 +93,24 @@ fn resolved_len(pool: &ResolvedPool, known: Option<&PoolRecord>) -> Result<usize
     }
     let present = known.map_or(1, |known| known.replicas);
     let replicas = desired.replicas.unwrap_or(present);
-    Ok(longest.saturating_mul(member_count(replicas, desired.strategy)))
+    Ok(times_members(longest, desired.strategy, replicas))
+}
+
+/// The bytes that the members of a group's item may have of its template.
+fn item_len(group: &GroupRecord, item: &ItemRecord) -> Result<usize, FleetError> {
+    let (name, template) = (pool_name(&group.name, &item.name), &item.template);
+    let len = member_len(&name, &template.vsi, &template.disks)?;
+    Ok(times_members(
+        len,
+        item.strategy,
+        item.replicas.unwrap_or(1),
+    ))
 }
 
 /// The bytes that the members of a group may have of its templates.
 fn group_len(group: &GroupRecord) -> Result<usize, FleetError> {
-    let mut sum = 0_usize;
-    for item in group.items() {
-        let (name, template) = (pool_name(&group.name, &item.name), &item.template);
-        let len = member_len(&name, &template.vsi, &template.disks)?;
-        let members = member_count(item.replicas.unwrap_or(1), item.strategy);
-        sum = sum.saturating_add(len.saturating_mul(members));
-    }
-    Ok(sum)
+    let mut items = group.items().map(|item| item_len(group, item));
+    items.try_fold(0, |sum: usize, len| Ok(sum.saturating_add(len?)))
 }
 
 /// The same after a group's document is applied.
@@ -112,16 +118,16 @@ fn resolved_group_len(
     group: &ResolvedGroup,
     known: Option<&GroupRecord>,
 ) -> Result<usize, FleetError> {
-    let mut sum = 0_usize;
-    for item in group.items() {
+    let mut items = group.items().map(|item| {
         let desired = &item.pool.desired;
         let len = member_len(&desired.name, &item.pool.template.desired, &desired.disks)?;
         let present = known.and_then(|known| known.item(&item.name)?.replicas);
         let replicas = desired.replicas.or(present).unwrap_or(1);
-        let members = member_count(replicas, desired.strategy);
-        sum = sum.saturating_add(len.saturating_mul(members));
-    }
-    Ok(sum)
+        Ok(times_members(len, desired.strategy, replicas))
+    });
+    items.try_fold(0, |sum: usize, len: Result<usize, FleetError>| {
+        Ok(sum.saturating_add(len?))
+    })
 }
 
 /// Refuses members that would have too much of their templates. What an earlier version permitted may stay.
@@ -171,6 +177,33 @@ pub(super) fn refuse_large_group(
     refuse_large(object, permitted(group_len(before)), group_len(after)?)
 }
 
+/// Refuses the document of a pool if its members would have too much of their templates, and more than they have or
+/// than `admitted` bytes.
+fn refuse_large_pool(
+    pool: &ResolvedPool,
+    known: Option<&PoolRecord>,
+    admitted: usize,
+) -> Result<(), FleetError> {
+    let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
+    let object = format!("{}/{namespace}/{name}", kind::POOL);
+    let present = known.map_or(0, |record| permitted(record_len(record)));
+    refuse_large(object, present.max(admitted), resolved_len(pool, known)?)
+}
+
+/// Refuses the pool of a group's item if values of guests made it larger than the group's document, and too large.
+///
+/// # Errors
+/// `VSI0729`.
+pub(in crate::fleet) fn refuse_large_item(
+    group: &GroupRecord,
+    item: &ItemRecord,
+    filled: &ResolvedPool,
+    known: Option<&KnownPool>,
+) -> Result<(), FleetError> {
+    let admitted = permitted(item_len(group, item));
+    refuse_large_pool(filled, known.map(|known| &known.record), admitted)
+}
+
 impl Fleet {
     /// Refuses documents of pools and groups whose members would have too much of their templates, before
     /// anything is made for each member.
@@ -184,25 +217,15 @@ impl Fleet {
         if !resolved.pools.is_empty() {
             let known = self.living::<PoolRecord>().await?;
             for pool in &resolved.pools {
-                let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
-                let records = known.iter().map(|known| &known.record);
-                let mut same =
-                    records.filter(|record| (&record.namespace, &record.name) == (namespace, name));
-                let before = same.next();
-                let object = format!("{}/{namespace}/{name}", kind::POOL);
-                let len_before = before.map_or(0, |record| permitted(record_len(record)));
-                refuse_large(object, len_before, resolved_len(pool, before)?)?;
+                let same = apply::matching(pool, &known);
+                refuse_large_pool(pool, same.map(|same| &same.record), 0)?;
             }
         }
         if !resolved.groups.is_empty() {
             let known = self.living::<GroupRecord>().await?;
             for group in &resolved.groups {
-                let (namespace, name) = (&group.namespace, &group.name);
-                let records = known.iter().map(|known| &known.record);
-                let mut same =
-                    records.filter(|record| (&record.namespace, &record.name) == (namespace, name));
-                let before = same.next();
-                let object = format!("{}/{namespace}/{name}", kind::GROUP);
+                let before = matching_group(group, &known).map(|same| &same.record);
+                let object = format!("{}/{}/{}", kind::GROUP, group.namespace, group.name);
                 let len_before = before.map_or(0, |record| permitted(group_len(record)));
                 refuse_large(object, len_before, resolved_group_len(group, before)?)?;
             }

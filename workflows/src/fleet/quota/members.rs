@@ -62,7 +62,7 @@ impl MembersUsage {
             newest: member,
             kept: member,
             partition: strategy.partition,
-            count: replicas.saturating_add(strategy.max_surge.min(replicas)),
+            count: strategy.most_members(replicas),
         }
     }
 

@@ -2,22 +2,15 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, EntityState, Name, NodeState, ObjectInUse, Precedence, Timestamp},
-    step::Step as _,
+    model::{EntityId, Precedence, Timestamp},
 };
-use vsiflow_steps::vsi::UndefineDomain;
 
-use crate::fleet::{
-    Fleet, FleetError, Verdict, VsiHandle, disk::known::KnownDisk, index::Known,
-    store::DesiredUpdates,
-};
+use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates};
 use crate::{
-    boot_disks, data_disk, delete_vsi, orders,
+    data_disk, delete_vsi, orders,
     phase::is_gone,
-    provision_vsi,
-    record::{DiskRecord, VsiRecord, kind},
+    record::{VsiRecord, kind},
     spec::DeletionPolicy,
-    update_vsi,
 };
 
 /// How an object is deleted.
@@ -98,114 +91,6 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// Takes back the deletion of a VSI, if nothing of it is taken away yet. Returns whether it stays. Its orders are void
-    /// first: after a crash in between, the deletion is blocked, and is taken back or ordered again.
-    pub(in crate::fleet) async fn take_back_deletion(
-        &self,
-        known: &Known,
-        by: &By,
-    ) -> Result<bool, FleetError> {
-        let objects = &known.state.objects;
-        let is_there = |used: &ObjectInUse| objects.made.contains_key(&used.object);
-        let lasts = !boot_disks::is_ephemeral(&known.record.vsi);
-        if lasts && !objects.in_use.as_ref().is_some_and(is_there) {
-            return Ok(false);
-        }
-        if !self.voids_deletion(&known.entity, by).await? {
-            return Ok(false);
-        }
-        let workflow = if boot_disks::was_made(&known.state) {
-            update_vsi::NAME
-        } else {
-            provision_vsi::NAME
-        };
-        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        let mut updates = DesiredUpdates::default();
-        let made_from = known.made_from();
-        updates.add(entity, workflow, supreme, known.record.as_ref(), made_from)?;
-        self.record(updates, by.clone()).await?;
-        Ok(true)
-    }
-
-    /// The same for a data disk.
-    pub(in crate::fleet) async fn take_back_disk_deletion(
-        &self,
-        disk: &KnownDisk,
-        by: &By,
-    ) -> Result<bool, FleetError> {
-        let is_there = !disk.state.objects.made.is_empty();
-        if !is_there || !self.voids_deletion(&disk.entity, by).await? {
-            return Ok(false);
-        }
-        let record = DiskRecord {
-            turn: None,
-            ..disk.record.clone()
-        };
-        let (entity, supreme) = (disk.entity.clone(), Precedence::Supreme);
-        let mut updates = DesiredUpdates::default();
-        updates.add(entity, data_disk::NAME, supreme, &record, None)?;
-        self.record(updates, by.clone()).await?;
-        Ok(true)
-    }
-
-    /// Forgets a data disk that was to be deleted, if nothing of it is taken away yet: its volume stays.
-    ///
-    /// # Errors
-    /// When a VSI that stays has the disk; when the journal fails.
-    pub(in crate::fleet) async fn forget_instead(
-        &self,
-        disk: &KnownDisk,
-        by: By,
-    ) -> Result<(), FleetError> {
-        if self.voids_deletion(&disk.entity, &by).await? {
-            let namespace = &disk.record.disk.namespace;
-            let (uid, retain) = (disk.entity.id(), DeletionMode::Retain);
-            self.disks().delete(namespace, uid, retain, by).await?;
-        }
-        Ok(())
-    }
-
-    /// Voids the orders of a deletion, unless it began to take something away.
-    async fn voids_deletion(&self, entity: &EntityId, by: &By) -> Result<bool, FleetError> {
-        if self.takes_away(entity) {
-            return Ok(false);
-        }
-        self.engine.cancel(entity.clone(), by.clone()).await?;
-        // A step may have spent the order before it was void.
-        Ok(!self.takes_away(entity))
-    }
-
-    /// Whether a deletion of the entity began to take away its definition or its volumes. A step that its guards refused
-    /// took nothing away: it spends the order first.
-    pub(in crate::fleet) fn takes_away(&self, entity: &EntityId) -> bool {
-        let Some(state) = self.engine.entity(entity) else {
-            return true;
-        };
-        let mut orders = state.objects.warrants.values();
-        let is_spent = orders.any(|order| order.spent.is_some());
-        is_spent || !state.objects.unfinished.is_empty() || self.undefines(&state)
-    }
-
-    /// Whether a run of the newest desired state undefines the domain, or did.
-    fn undefines(&self, state: &EntityState) -> bool {
-        let newest = state.desired.as_ref().map(|desired| desired.generation);
-        let active = state.active.as_ref().map(|active| active.run);
-        let last = state
-            .last
-            .as_ref()
-            .filter(|last| Some(last.generation) == newest);
-        let runs = active.into_iter().chain(last.map(|last| last.run));
-        let mut runs = runs.filter_map(|run| self.engine.run(run));
-        let undefine = Name::of(UndefineDomain::NAME);
-        runs.any(|run| {
-            let node = run.nodes.get(&undefine);
-            matches!(
-                node,
-                Some(NodeState::Running { .. } | NodeState::Succeeded { .. })
-            )
-        })
-    }
-
     /// Whether a VSI or data disk was deleted, or is being deleted, without asking its host: everything that
     /// it has there stays.
     pub fn is_forgotten(&self, entity: &EntityId) -> bool {

@@ -16,3 +16,4 @@ mod release;
 pub(super) mod retained_refs;
 pub(super) mod rollback;
 pub(super) mod summary;
+mod taken_back;

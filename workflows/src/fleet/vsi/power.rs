@@ -12,10 +12,10 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    boot_disks, orders, provision_vsi,
+    boot_disks, orders,
     record::{Power, PowerAction, RolloutPredecessor, VsiRecord},
     spec::PowerState,
-    update_vsi, vsi_graph,
+    vsi_graph,
 };
 
 /// How a guest is shut down.
@@ -138,11 +138,7 @@ impl Fleet {
         } else {
             Precedence::Queue
         };
-        let workflow = if boot_disks::was_made(&known.state) {
-            update_vsi::NAME
-        } else {
-            provision_vsi::NAME
-        };
+        let workflow = known.workflow_of_changes();
         let entity = known.entity.clone();
         updates.add(entity, workflow, precedence, &record, known.made_from())
     }

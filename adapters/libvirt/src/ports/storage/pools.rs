@@ -11,7 +11,8 @@ use crate::{connection::Calls, protocol::StoragePool};
 /// How long a copy in the pool may delay a refresh.
 const COPY_WAIT: Duration = Duration::from_secs(120);
 
-const RETRY_DELAY: Duration = Duration::from_millis(250);
+/// The delay before a pool is looked at again.
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 impl LibvirtHost {
     pub(super) async fn pool_info(

@@ -1,10 +1,8 @@
 //! Finds and reads volumes.
 
-use std::time::Duration;
-
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, VolumeInfo, VolumeKey};
 
-use super::{LibvirtHost, is_absent};
+use super::{LibvirtHost, is_absent, pools::RETRY_DELAY};
 use crate::{
     connection::Calls,
     error::Absent,
@@ -19,8 +17,6 @@ const OTHER_NAME: &str = "libvirt describes it under another name, because its n
 const NOT_FOUND: &str = "libvirt lists it, and does not find it by its name";
 /// How many times a volume is looked for that libvirt lists and does not find.
 const LOOKS: u32 = 3;
-/// The delay between these looks.
-const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 fn key_of(volume: &StorageVol) -> VolumeKey {
     VolumeKey {

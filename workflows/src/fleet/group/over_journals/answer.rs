@@ -126,8 +126,7 @@ impl Fleet {
                     continue;
                 };
                 let view = self.member_view(target, &known);
-                let is_left_out = of.number < pool.partition || pool.cordoned.contains(&of.number);
-                let counts = view.current || is_left_out;
+                let counts = view.current || pool.may_be_outdated(of.number);
                 if counts && view.state == MemberState::Ready {
                     found.ready.entry(pool.pool).or_default().insert(of.number);
                     ready.push(known);

@@ -76,6 +76,11 @@ fn every_number() -> u32 {
 }
 
 impl MemberQuestions {
+    /// Whether the member of this number is left out of rollouts, as [`PoolRecord::may_be_outdated`] says.
+    pub(in crate::fleet) fn may_be_outdated(&self, number: u32) -> bool {
+        number < self.partition || self.cordoned.contains(&number)
+    }
+
     pub(in crate::fleet) fn of(record: &PoolRecord, look: bool) -> Self {
         let surge = record.strategy.max_surge;
         Self {
