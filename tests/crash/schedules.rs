@@ -156,7 +156,7 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
         bench.world.clock.jump(HOUR_MS / 12);
         let overdue = bench.condition().await;
         assert_eq!(
-            (overdue.status, overdue.reason.as_str()),
+            (overdue.status.as_ref(), overdue.reason.as_str()),
             ("False", "Overdue")
         );
         bench.until_whole(3).await;

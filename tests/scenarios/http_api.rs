@@ -364,7 +364,7 @@ fn who_may_look_reads_and_changes_nothing() {
         for method in methods.as_object().unwrap().keys() {
             let is_command = path == "/v1/commands";
             let looks = method == "get" && path != "/v1/networks" && path != "/v1/events";
-            if is_command || path == "/v1/events" {
+            if is_command || path == "/v1/events" || READING_REQUESTS.contains(&path.as_str()) {
                 continue;
             }
             let head = format!("{} {path} HTTP/1.1\r\n", method.to_uppercase());
@@ -385,8 +385,29 @@ fn who_may_look_reads_and_changes_nothing() {
         }
     }
     assert!(refused > 15);
+    let of_web = json!({"namespace": "default", "name": "web"});
+    let described = json!({"kind": "vsi", "namespace": "default", "name": "web"});
+    let requests = [json!({"kind": "vsi"}), described, of_web.clone()];
+    let requests = requests
+        .into_iter()
+        .chain(vec![of_web; 3])
+        .chain([json!({})]);
+    for (path, request) in READING_REQUESTS.into_iter().zip(requests) {
+        drop(http::post(&socket, path, &request).is(200));
+    }
     assert_eq!(vsiflow.history("web").len(), recorded);
 }
+
+/// The requests of commands that read. Viewers may send them.
+const READING_REQUESTS: [&str; 7] = [
+    "/v1/table",
+    "/v1/describe",
+    "/v1/history",
+    "/v1/graph",
+    "/v1/console-log",
+    "/v1/boot-evidence",
+    "/v1/overview",
+];
 
 #[test]
 fn a_server_that_is_named_does_the_commands() {

@@ -307,7 +307,7 @@ impl UiForRole {
 }
 
 /// The operations that each role has in addition to the role below it.
-const OPERATES: [&str; 20] = [
+const OPERATES: [&str; 21] = [
     "retryVirtualServerGroup",
     "approveVirtualServerPool",
     "retryVirtualServerPool",
@@ -327,6 +327,7 @@ const OPERATES: [&str; 20] = [
     "pause",
     "unpause",
     "listNetworks",
+    "refreshHosts",
     "runCommand: stop",
 ];
 const ADMINISTERS: [&str; 17] = [
@@ -363,8 +364,8 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         }
     }
     operations.retain(|(.., id, _)| id != "runCommand");
-    for word in ["stop", "delete", "get"] {
-        let body = format!("{{\"args\": [\"vsiflow\", \"{word}\", \"nobody\"]}}");
+    for (word, operand) in [("stop", "nobody"), ("delete", "nobody"), ("audit", "head")] {
+        let body = format!("{{\"args\": [\"vsiflow\", \"{word}\", \"{operand}\"]}}");
         let id = format!("runCommand: {word}");
         operations.push(("POST".to_owned(), "/v1/commands".to_owned(), id, body));
     }

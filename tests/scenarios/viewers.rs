@@ -36,8 +36,6 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
         &["stop", "web"],
         &["apply", "-f", document],
         &["plan", "-f", document],
-        &["get", "--refresh"],
-        &["get", "--watch"],
         &["host", "accept", "sim:"],
         &["backup", backup.to_str().unwrap()],
         &["audit", "head", "--sign-key", "/etc/shadow"],
@@ -47,6 +45,16 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
         let words = [&["vsiflow"], refused].concat();
         let answer = ask(&socket, &words);
         assert!(answer.contains("VSI0020"), "{words:?}: {answer}");
+    }
+    look(&["get", "--refresh"]).exits(4).says("VSI0020");
+    look(&["get", "networks"]).exits(4).says("VSI0020");
+    let networks = serde_json::json!({"kind": "network"});
+    for (operation, request) in [
+        ("/v1/refresh", serde_json::json!({})),
+        ("/v1/table", networks),
+    ] {
+        let answer = http::post(&socket, operation, &request).text();
+        assert!(answer.contains("VSI0020"), "{operation}: {answer}");
     }
     assert!(!backup.exists());
     assert_eq!(vsiflow.history("web").len(), recorded);

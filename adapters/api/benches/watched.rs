@@ -109,7 +109,6 @@ impl Commands for NoCommands {
     fn about(&self, _: &[String]) -> std::result::Result<CommandNeeds, Problem> {
         Ok(CommandNeeds {
             needs: Rights::Everything,
-            follows: false,
             audits: false,
         })
     }

@@ -25,7 +25,7 @@ use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
     watchers::Watchers,
 };
-use crate::{Caller, Commands, ForwardedAnswer, ForwardedRequest, Problem};
+use crate::{Caller, Commands, ForwardedAnswer, ForwardedRequest, Problem, commands::NoCommands};
 
 /// Answers requests. Clones share the state; running commands end when the last clone is dropped.
 #[derive(Clone)]
@@ -79,7 +79,12 @@ pub trait JournalSet: Send + Sync + 'static {
 
 /// The journals that are read.
 enum Source {
-    Journal(Arc<Fleets>),
+    /// One journal, or all that were opened together.
+    Journal {
+        fleets: Arc<Fleets>,
+        /// The journal's number in a set, if it is opened alone.
+        number: Option<u16>,
+    },
     Set(Arc<dyn JournalSet>),
 }
 
@@ -114,8 +119,18 @@ impl Api {
     /// Answers from that fleet, and has commands run by `commands`.
     /// Views of its past come from `moments`, which the commands share.
     pub fn new(fleet: Fleet, commands: Arc<dyn Commands>, moments: Arc<Moments>) -> Self {
-        let source = Source::Journal(Arc::new(fleet.into()));
+        let source = Source::Journal {
+            fleets: Arc::new(fleet.into()),
+            number: None,
+        };
         Self::of(source, commands, moments)
+    }
+
+    /// Answers requests of the service from these fleets, for the process that opened them.
+    /// `number` is that of the journal in a set, if it is opened alone.
+    pub fn of_fleets(fleets: Arc<Fleets>, number: Option<u16>) -> Self {
+        let source = Source::Journal { fleets, number };
+        Self::of(source, Arc::new(NoCommands), Arc::default())
     }
 
     /// Answers from all journals of a set, and has commands run by `commands`.
@@ -147,7 +162,7 @@ impl Api {
     /// The fleet of the one journal, for changes and for following it.
     pub(crate) fn fleet(&self) -> Result<&Fleet, FleetError> {
         match &self.inner.source {
-            Source::Journal(fleets) => Ok(fleets.decides()),
+            Source::Journal { fleets, .. } => Ok(fleets.decides()),
             Source::Set(_) => {
                 let why = "it works on one journal";
                 let remedy = "use the command that does it: the command line, or POST /v1/commands";
@@ -159,7 +174,7 @@ impl Api {
     /// The current fleets.
     pub(crate) async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
         match &self.inner.source {
-            Source::Journal(fleets) => Ok(fleets.clone()),
+            Source::Journal { fleets, .. } => Ok(fleets.clone()),
             Source::Set(set) => set.fleets().await,
         }
     }
@@ -167,7 +182,7 @@ impl Api {
     /// The fleet that has the tokens.
     pub(crate) async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
         match &self.inner.source {
-            Source::Journal(fleets) => Ok(fleets.clone()),
+            Source::Journal { fleets, .. } => Ok(fleets.clone()),
             Source::Set(set) => set.with_tokens().await,
         }
     }
@@ -182,8 +197,23 @@ impl Api {
         let Some(moment) = moment else {
             return Ok(fleets);
         };
+        let moment = self.own_moment(moment);
         let past = self.inner.moments.for_caller(caller, &fleets, moment);
         Ok(past.await?)
+    }
+
+    /// A moment of the one journal, whose number it may name.
+    fn own_moment(&self, moment: Moment) -> Moment {
+        match (moment, &self.inner.source) {
+            (
+                Moment::Event { journal, offset },
+                Source::Journal {
+                    number: Some(number),
+                    ..
+                },
+            ) if journal == *number => Moment::Offset(offset),
+            (moment, _) => moment,
+        }
     }
 
     /// The number of events in all journals that are read: it grows with each event.
@@ -196,7 +226,7 @@ impl Api {
     /// The set of journals, if there is one.
     pub(crate) fn set(&self) -> Option<&Arc<dyn JournalSet>> {
         match &self.inner.source {
-            Source::Journal(_) => None,
+            Source::Journal { .. } => None,
             Source::Set(set) => Some(set),
         }
     }

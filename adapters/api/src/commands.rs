@@ -16,10 +16,11 @@ pub(crate) mod run;
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use vsiflow_engine::model::Actor;
+use vsiflow_engine::model::{Actor, Who};
 use vsiflow_workflows::spec::Directory;
 
 use crate::{Caller, Problem, Rights};
@@ -95,8 +96,6 @@ pub struct CallerCommand {
 pub struct CommandNeeds {
     /// The rights that the caller must have.
     pub needs: Rights,
-    /// Whether it continues until it is interrupted.
-    pub follows: bool,
     /// Whether it reads a whole journal.
     pub audits: bool,
 }
@@ -129,6 +128,26 @@ pub trait Commands: Send + Sync + 'static {
 
     /// Runs a command. A closed output means that the caller does not read it any more.
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;
+}
+
+/// Runs nothing: of a process that answers its own requests alone.
+pub(crate) struct NoCommands;
+
+#[async_trait]
+impl Commands for NoCommands {
+    fn actor(&self, uid: u32) -> Actor {
+        let name = Who::new("");
+        Actor::Unix { uid, name }
+    }
+
+    fn about(&self, _args: &[String]) -> Result<CommandNeeds, Problem> {
+        let detail = "no command lines are run here";
+        Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
+    }
+
+    async fn run(&self, _command: CallerCommand, _output: CommandOutput) -> CommandEnd {
+        CommandEnd::default()
+    }
 }
 
 pub(crate) mod base64_bytes {

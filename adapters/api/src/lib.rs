@@ -3,9 +3,9 @@
 //! From the bottom up: `listen` accepts connections over TCP and limits them, `unix` does so on a
 //! socket, `tls` and `certificate` secure them. `problem` is the form of an error (RFC 9457 with the
 //! documented code), `caller` the caller and the caller's rights, `commands` the port that runs command
-//! lines, `wire` a console's bytes. `api` is the state that all answers share. On top of it, `v1` has
-//! the typed resources and `page` the HTML pages; `routes` and `openapi` combine the resources with
-//! their description, and `router` makes services of them. `client` sends requests to a socket, and
+//! lines, `wire` a console's bytes. `api` is the state that all answers share. On top of it, `service` has
+//! the typed requests, `v1` the resources and `page` the HTML pages; `routes` and `openapi` combine the resources
+//! with their description, and `router` makes services of them. `client` sends requests to a socket, and
 //! `browser` connects one person's browser to it.
 //!
 //! ```text
@@ -39,6 +39,7 @@ mod problem;
 mod refused_tokens;
 mod router;
 mod routes;
+mod service;
 mod session_right;
 mod socket_path;
 mod streamed;
@@ -69,6 +70,12 @@ pub use openapi::document;
 pub use place::DaemonAddress;
 pub use problem::Problem;
 pub use refused_tokens::refused_tokens;
+pub use service::{
+    AsOf, BootEvidence, BootEvidenceRequest, CallError, ConsoleLogPiece, ConsoleLogRequest,
+    DescribeRequest, DescribedObject, DrawnObject, EventsRequest, GraphRequest, ListedObjects,
+    Operation, OverviewRequest, RefreshRequest, RefreshedHosts, ServiceRequest, StoredEvidence,
+    TableRequest, UnreachableHost, call_daemon,
+};
 pub use session_right::{RightCheck, SessionRight};
 pub use socket_path::SocketPath;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};

@@ -161,8 +161,16 @@ mod tests {
             .collect();
         let expected = [
             "apply",
+            "describeObject",
+            "getBootEvidence",
+            "getGraph",
+            "getOverview",
+            "listEvents",
+            "listObjects",
             "plan",
+            "readConsoleLog",
             "readVirtualServerGroupOutput",
+            "refreshHosts",
             "runCommand",
             "scaleVirtualServerGroup",
             "scaleVirtualServerPool",

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{Problem, api::Api, body, v1};
+use crate::{Problem, api::Api, body, service, v1};
 
 /// The maximum length of a request's body, except for commands, in bytes.
 pub(crate) const MAX_LEN: u64 = 64 * 1024;
@@ -21,6 +21,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 pub(crate) fn described() -> ApiRouter<Api> {
     let bounded = v1::view_routes()
         .merge(v1::changes())
+        .merge(service::routes())
         .route_layer(middleware::from_fn(bounded));
     bounded.merge(v1::streams()).merge(v1::commands())
 }

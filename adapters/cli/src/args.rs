@@ -59,7 +59,7 @@ pub(crate) use image::{
 };
 pub(crate) use kinds::{ObjectKind, kind_and_name, kind_and_names, names_of, without_kind};
 pub(crate) use pool::{ClusterCommand, CordonArgs, OutputArgs, RollbackArgs, ScaleArgs};
-pub(crate) use selection::{DestroyArgs, FieldSelector, Selection};
+pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{
     ClusterArgs, CrdArgs, FolderArgs, ListenArgs, LostJournalPolicy, MigrateArgs, ServeArgs, UiArgs,
 };

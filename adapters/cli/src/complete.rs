@@ -13,13 +13,12 @@ use clap_complete::{
     engine::{ArgValueCandidates, CompletionCandidate},
     env::Shells,
 };
-use serde_json::Value;
-use vsiflow_workflows::kinds::NameScope;
+use vsiflow_workflows::kinds::{NameScope, ObjectRow, TableQuery};
 
 use crate::{
     args::{Cli, Common, ObjectKind},
-    compose,
-    work::ask::ask,
+    compose, service,
+    work::ask::{ask, items},
 };
 
 /// The environment variable with the name of the shell.
@@ -190,88 +189,92 @@ async fn found(common: &Common, place: &CompletionPlace, of: CompletionValues) -
     if !here && common.server.is_none() {
         return BTreeSet::new();
     }
-    let namespace = place.namespace.as_deref().unwrap_or("default");
-    let scoped = |kind| ["get", kind, "-n", namespace, "-o", "name"];
+    let names = KnownNames { common, place };
     match of {
-        CompletionValues::Vsis => bare(lines(common, &scoped("vsi")).await),
-        CompletionValues::Pools => lines(common, &scoped("pool")).await,
+        CompletionValues::Vsis => names.bare(ObjectKind::Vsi).await,
+        CompletionValues::Pools => names.with_kind(ObjectKind::Pool).await,
         CompletionValues::Objects => {
             let has_namespace = |kind: &&ObjectKind| kind.names() == NameScope::Namespace;
-            let kinds = ObjectKind::ALL.iter().filter(has_namespace);
-            let kinds: Vec<_> = kinds.map(|kind| kind.word()).collect();
-            let names = ["get", &kinds.join(","), "-n", namespace, "-o", "name"];
-            bare(lines(common, &names).await)
+            let mut found = BTreeSet::new();
+            for kind in ObjectKind::ALL.iter().filter(has_namespace).copied() {
+                found.extend(match kind {
+                    ObjectKind::Vsi => names.bare(kind).await,
+                    kind => names.with_kind(kind).await,
+                });
+            }
+            found
         }
-        CompletionValues::Hosts => lines(common, &["get", "host", "-o", "name"]).await,
-        CompletionValues::Snapshots => {
-            let names = lines(common, &scoped("snapshot")).await.into_iter();
-            let names = names.map(|name| match name.strip_prefix("snapshot/") {
-                Some(bare) => bare.to_owned(),
-                None => name,
-            });
-            names.collect()
-        }
-        CompletionValues::Types => lines(common, &["get", "type", "-o", "name"]).await,
-        CompletionValues::Tokens => texts(common, &["token", "list", "-o", "json"], "/name").await,
-        CompletionValues::Images => {
-            let names = lines(common, &["get", "image", "-o", "name"]).await;
-            names
-                .into_iter()
-                .map(|name| format!("image/{name}"))
-                .collect()
-        }
+        CompletionValues::Hosts => names.bare(ObjectKind::Host).await,
+        CompletionValues::Snapshots => names.bare(ObjectKind::Snapshot).await,
+        CompletionValues::Types => names.bare(ObjectKind::Type).await,
+        CompletionValues::Tokens => tokens(common).await,
+        CompletionValues::Images => names.with_kind(ObjectKind::Image).await,
         CompletionValues::StoragePools => {
-            texts(common, &["get", "image", "-o", "json"], "/status/pool").await
+            let images = names.rows(ObjectKind::Image, true).await;
+            let pools = images.iter().filter_map(|image| {
+                let pool = image.object.as_ref()?.pointer("/status/pool")?;
+                Some(pool.as_str()?.to_owned())
+            });
+            pools.collect()
         }
         CompletionValues::Labels => {
-            labels(
-                common,
-                &["get", "vsi", "-n", namespace, "-o", "json"],
-                "/metadata/labels",
-            )
-            .await
+            let vsis = names.rows(ObjectKind::Vsi, false).await;
+            let labels = vsis.into_iter().filter_map(|vsi| vsi.labels).flatten();
+            labels
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect()
         }
         CompletionValues::HostLabels => {
-            labels(common, &["get", "host", "-o", "json"], "/status/labels").await
+            let hosts = names.rows(ObjectKind::Host, true).await;
+            let labels = hosts
+                .iter()
+                .filter_map(|host| host.object.as_ref()?.pointer("/status/labels")?.as_object());
+            let pairs = labels
+                .flatten()
+                .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
+            pairs.collect()
         }
     }
 }
 
-/// The names without their kind, as they may be typed.
-fn bare(names: BTreeSet<String>) -> BTreeSet<String> {
-    let bare = |name: String| name.strip_prefix("vsi/").map(str::to_owned).unwrap_or(name);
-    names.into_iter().map(bare).collect()
+/// The objects that the words so far select.
+struct KnownNames<'a> {
+    common: &'a Common,
+    place: &'a CompletionPlace,
 }
 
-async fn lines(common: &Common, words: &[&str]) -> BTreeSet<String> {
-    let text = ask(common, words).await.unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+impl KnownNames<'_> {
+    /// The objects of a kind; none if nothing answers.
+    async fn rows(&self, kind: ObjectKind, objects: bool) -> Vec<ObjectRow> {
+        let namespace = self.place.namespace.as_deref().unwrap_or("default");
+        let query = TableQuery {
+            namespace: Some(namespace.to_owned()),
+            objects,
+            ..TableQuery::default()
+        };
+        let rows = service::rows(self.common, kind, query).await;
+        rows.unwrap_or_default()
+    }
+
+    async fn bare(&self, kind: ObjectKind) -> BTreeSet<String> {
+        let rows = self.rows(kind, false).await.into_iter();
+        rows.map(|row| row.name).collect()
+    }
+
+    async fn with_kind(&self, kind: ObjectKind) -> BTreeSet<String> {
+        let rows = self.rows(kind, false).await.into_iter();
+        let name = |row: ObjectRow| format!("{}/{}", kind.word(), row.name);
+        rows.map(name).collect()
+    }
 }
 
-async fn objects(common: &Common, words: &[&str]) -> Vec<Value> {
-    let text = ask(common, words).await.unwrap_or_default();
-    let list: Value = serde_json::from_str(&text).unwrap_or_default();
-    let items = list.get("items").and_then(Value::as_array);
-    items.cloned().unwrap_or_default()
-}
-
-async fn texts(common: &Common, words: &[&str], pointer: &str) -> BTreeSet<String> {
-    let objects = objects(common, words).await;
-    let texts = objects
+async fn tokens(common: &Common) -> BTreeSet<String> {
+    let text = ask(common, &["token", "list", "-o", "json"]).await;
+    let tokens = items(&text.unwrap_or_default()).unwrap_or_default();
+    let names = tokens
         .iter()
-        .filter_map(|object| object.pointer(pointer)?.as_str());
-    texts.map(str::to_owned).collect()
-}
-
-async fn labels(common: &Common, words: &[&str], pointer: &str) -> BTreeSet<String> {
-    let objects = objects(common, words).await;
-    let labels = objects
-        .iter()
-        .filter_map(|object| object.pointer(pointer)?.as_object());
-    let pairs = labels
-        .flatten()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
-    pairs.collect()
+        .filter_map(|token| token.get("name")?.as_str());
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

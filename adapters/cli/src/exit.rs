@@ -69,7 +69,7 @@ impl From<&Verdict> for Exit {
 }
 
 /// An error for the user.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ExitProblem {
     pub(crate) exit: Exit,
     pub(crate) code: String,

@@ -27,6 +27,7 @@ mod off_runtime;
 mod output;
 mod plugin;
 mod runner;
+mod service;
 mod serving;
 mod shards;
 mod ssh;

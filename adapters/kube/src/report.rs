@@ -216,8 +216,8 @@ fn progress(progress: &vsiflow_workflows::fleet::VsiProgress) -> String {
 
 fn condition(one: &vsiflow_workflows::fleet::Condition) -> ResourceCondition {
     ResourceCondition {
-        name: one.name.to_owned(),
-        status: one.status.to_owned(),
+        name: one.name.to_string(),
+        status: one.status.to_string(),
         reason: reason(&one.reason),
         message: one.message.clone(),
         last_transition_time: whole_seconds(&one.last_transition_time),

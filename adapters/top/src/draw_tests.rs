@@ -2,40 +2,43 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
+use vsiflow_workflows::fleet::{
+    FleetOverview, HostOverview, StepOverview, UploadOverview, VsiOverview,
+};
 
 use super::*;
-use crate::{FleetSnapshot, HostRow, KeyPress, StepRow, UploadRow, VsiRow, WorkerAnswer};
+use crate::{KeyPress, WorkerAnswer};
 
 const GIB: u64 = 1 << 30;
 
-fn fleet() -> FleetSnapshot {
-    let vsi = |name: &str, phase: &str| VsiRow {
+fn fleet() -> FleetOverview {
+    let vsi = |name: &str, phase: &str| VsiOverview {
         namespace: "default".to_owned(),
         name: name.to_owned(),
         phase: phase.to_owned(),
         ready: "False".to_owned(),
         host: "root@lpar1:22".to_owned(),
         age: 61,
-        ..VsiRow::default()
+        ..VsiOverview::default()
     };
-    FleetSnapshot {
+    FleetOverview {
         end: 7,
         counted_from: Some(0),
         steps_ended: 3,
         vsis: vec![
-            VsiRow {
+            VsiOverview {
                 step: Some("clone_boot_disk".to_owned()),
                 progress: Some((3, 11)),
                 ..vsi("db", "Provisioning")
             },
-            VsiRow {
+            VsiOverview {
                 ready: "True".to_owned(),
                 address: Some("192.168.122.9".to_owned()),
                 ..vsi("web", "Running")
             },
             vsi("wb\x1b[2J\u{202e}evil", "Blocked"),
         ],
-        steps: vec![StepRow {
+        steps: vec![StepOverview {
             kind: "vsi".to_owned(),
             namespace: "default".to_owned(),
             name: "db".to_owned(),
@@ -45,7 +48,7 @@ fn fleet() -> FleetSnapshot {
             attempt: 4,
             message: "VSI0101: the host is not reached\nat all".to_owned(),
         }],
-        uploads: vec![UploadRow {
+        uploads: vec![UploadOverview {
             image: "debian-12.qcow2".to_owned(),
             host: "root@lpar1:22".to_owned(),
             pool: "images".to_owned(),
@@ -55,7 +58,7 @@ fn fleet() -> FleetSnapshot {
             rate: Some(40 << 20),
             left: Some(38),
         }],
-        hosts: vec![HostRow {
+        hosts: vec![HostOverview {
             name: "root@lpar1:22".to_owned(),
             status: "Ready".to_owned(),
             vsis: 3,
@@ -67,7 +70,7 @@ fn fleet() -> FleetSnapshot {
             disk_promised: 12 * GIB,
             message: None,
         }],
-        ..FleetSnapshot::default()
+        ..FleetOverview::default()
     }
 }
 
@@ -129,14 +132,14 @@ fn what_is_typed_said_and_asked_is_seen() {
 #[test]
 fn the_chosen_row_is_always_seen() {
     let mut top = top();
-    let row = |number| VsiRow {
+    let row = |number| VsiOverview {
         namespace: "default".to_owned(),
         name: format!("vsi-{number:05}"),
-        ..VsiRow::default()
+        ..VsiOverview::default()
     };
-    let many = FleetSnapshot {
+    let many = FleetOverview {
         vsis: (0..10_000).map(row).collect(),
-        ..FleetSnapshot::default()
+        ..FleetOverview::default()
     };
     top.take(WorkerAnswer::Look(Box::new(many), Duration::from_secs(1)));
     seen(&mut top, 80, 10);
@@ -182,25 +185,25 @@ proptest! {
         (width, height) in (0_u16..120, 0_u16..30),
     ) {
         let t = || text.clone();
-        let snapshot = FleetSnapshot {
+        let snapshot = FleetOverview {
             end: numbers.0,
             counted_from: numbers.2,
             steps_ended: numbers.1,
             paused: Some(t()),
-            vsis: vec![VsiRow {
+            vsis: vec![VsiOverview {
                 namespace: t(), name: t(), phase: t(), ready: t(), step: Some(t()),
                 progress: Some((numbers.0, numbers.1)), host: t(), address: Some(t()), age: numbers.0,
             }],
-            steps: vec![StepRow {
+            steps: vec![StepOverview {
                 kind: t(), namespace: t(), name: t(), workflow: t(), step: t(), state: t(),
                 attempt: 1, message: t(),
             }],
             more_steps: numbers.1,
-            uploads: vec![UploadRow {
+            uploads: vec![UploadOverview {
                 image: t(), host: t(), pool: t(), activity: t(), bytes: numbers.0,
                 total: numbers.2, rate: numbers.2, left: numbers.2,
             }; 2],
-            hosts: vec![HostRow {
+            hosts: vec![HostOverview {
                 name: t(), status: t(), vsis: 1, cpus: numbers.2, cpus_promised: numbers.0,
                 memory: numbers.2, memory_promised: numbers.1, disk: numbers.2,
                 disk_promised: numbers.0, message: Some(t()),

@@ -1,6 +1,6 @@
 //! `top`: the fleet in a terminal, as it is now.
 //!
-//! [`Top`] is the state: a [`FleetSnapshot`], the listed kind, a filter, a selection, and a text over
+//! [`Top`] is the state: a [`FleetOverview`](vsiflow_workflows::fleet::FleetOverview), the listed kind, a filter, a selection, and a text over
 //! the list. A key or an answer changes it ([`Top::press`], [`Top::take`]), and [`draw`] draws it into
 //! cells; neither does any input or output, reads a clock, or knows where the fleet is. [`screen`]
 //! handles the terminal: it reads keys, passes requests on, and draws again.
@@ -18,12 +18,10 @@ mod kind;
 mod rates;
 mod rows;
 pub mod screen;
-mod snapshot;
 mod state;
 mod units;
 
 pub use clean::clean;
 pub use draw::draw;
 pub use kind::Kind;
-pub use snapshot::{FleetSnapshot, HostRow, StepRow, UploadRow, VsiRow};
 pub use state::{KeyEffect, KeyPress, Top, WorkerAnswer};

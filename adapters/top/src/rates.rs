@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::FleetSnapshot;
+use vsiflow_workflows::fleet::FleetOverview;
 
 /// Rates between two snapshots, in tenths per second; none before the second snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(crate) struct Rates {
 
 impl Rates {
     pub(crate) fn between(
-        before: Option<&FleetSnapshot>,
-        now: &FleetSnapshot,
+        before: Option<&FleetOverview>,
+        now: &FleetOverview,
         passed: Duration,
     ) -> Self {
         let sent = now.uploads.iter().filter_map(|upload| upload.rate);
@@ -53,11 +53,11 @@ mod tests {
 
     #[test]
     fn a_rate_needs_two_looks_at_one_journal() {
-        let at = |end, steps_ended| FleetSnapshot {
+        let at = |end, steps_ended| FleetOverview {
             end,
             counted_from: Some(0),
             steps_ended,
-            ..FleetSnapshot::default()
+            ..FleetOverview::default()
         };
         let second = Duration::from_secs(2);
         let rates = Rates::between(Some(&at(10, 0)), &at(17, 3), second);

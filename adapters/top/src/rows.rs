@@ -1,7 +1,11 @@
 //! The rows of the lists: the cells of each object, and its name for commands.
 
+use vsiflow_workflows::fleet::{
+    FleetOverview, HostOverview, StepOverview, UploadOverview, VsiOverview,
+};
+
 use crate::{
-    FleetSnapshot, HostRow, Kind, StepRow, UploadRow, VsiRow, clean,
+    Kind, clean,
     units::{age, bar, bytes},
 };
 
@@ -52,7 +56,7 @@ pub(crate) fn head(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The rows that contain `filter`, in the order of the snapshot.
-pub(crate) fn rows(snapshot: &FleetSnapshot, kind: Kind, filter: &str) -> Vec<Row> {
+pub(crate) fn rows(snapshot: &FleetOverview, kind: Kind, filter: &str) -> Vec<Row> {
     let filter = filter.to_lowercase();
     let meant = |row: &Row| {
         let found = |cell: &String| cell.to_lowercase().contains(&filter);
@@ -66,7 +70,7 @@ pub(crate) fn rows(snapshot: &FleetSnapshot, kind: Kind, filter: &str) -> Vec<Ro
     }
 }
 
-fn vsi(vsi: &VsiRow) -> Row {
+fn vsi(vsi: &VsiOverview) -> Row {
     let health = match vsi.phase.as_str() {
         "Blocked" | "Failed" | "Degraded" | "Unreadable" => RowHealth::Failing,
         _ if vsi.progress.is_some() => RowHealth::Busy,
@@ -103,7 +107,7 @@ fn words(kind: &str, namespace: &str, name: &str) -> Vec<String> {
     }
 }
 
-fn step(step: &StepRow) -> Row {
+fn step(step: &StepOverview) -> Row {
     let object = match step.namespace.as_str() {
         "" | "default" => format!("{}/{}", step.kind, step.name),
         namespace => format!("{}/{namespace}/{}", step.kind, step.name),
@@ -126,7 +130,7 @@ fn step(step: &StepRow) -> Row {
     }
 }
 
-fn upload(upload: &UploadRow) -> Row {
+fn upload(upload: &UploadOverview) -> Row {
     let progress = upload.total.map(|total| bar(upload.bytes, total, BAR));
     let rate = upload.rate.map(|rate| format!("{}/s", bytes(rate)));
     Row {
@@ -146,7 +150,7 @@ fn upload(upload: &UploadRow) -> Row {
     }
 }
 
-fn host(host: &HostRow) -> Row {
+fn host(host: &HostOverview) -> Row {
     let of = |promised: String, all: Option<String>| match all {
         Some(all) => format!("{promised} of {all}"),
         None => promised,

@@ -25,8 +25,9 @@ use ratatui::{
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
 };
+use vsiflow_workflows::fleet::FleetOverview;
 
-use crate::{FleetSnapshot, KeyEffect, KeyPress, Top, WorkerAnswer, draw};
+use crate::{KeyEffect, KeyPress, Top, WorkerAnswer, draw};
 
 /// How long to wait for a key before checking for answers and the end.
 const TICK: Duration = Duration::from_millis(50);
@@ -53,7 +54,7 @@ pub trait Worker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerOutcome {
     /// The result of a refresh.
-    Look(Result<Box<FleetSnapshot>, String>),
+    Look(Result<Box<FleetOverview>, String>),
     /// The result of a command.
     Text(Vec<String>, Result<String, String>),
 }
@@ -154,7 +155,7 @@ impl RefreshTimer {
         self.begun = Some(Instant::now());
     }
 
-    fn end(&mut self, look: Result<Box<FleetSnapshot>, String>) -> WorkerAnswer {
+    fn end(&mut self, look: Result<Box<FleetOverview>, String>) -> WorkerAnswer {
         let now = Instant::now();
         let begun = self.begun.take().unwrap_or(now);
         let took = now.saturating_duration_since(begun);

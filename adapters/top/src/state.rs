@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use vsiflow_workflows::fleet::FleetOverview;
+
 use crate::{
-    FleetSnapshot, Kind,
+    Kind,
     clean::{clean, lines},
     rates::Rates,
     rows::{self, Row},
@@ -58,7 +60,7 @@ pub enum KeyEffect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerAnswer {
     /// A snapshot of the fleet, and the time since the previous one.
-    Look(Box<FleetSnapshot>, Duration),
+    Look(Box<FleetOverview>, Duration),
     /// The refresh failed, with its error.
     NoLook(String),
     /// The output of the command with these arguments.
@@ -84,7 +86,7 @@ pub(crate) enum PromptInput {
 /// The state of the display.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
-    pub(crate) snapshot: Option<FleetSnapshot>,
+    pub(crate) snapshot: Option<FleetOverview>,
     pub(crate) rates: Rates,
     pub(crate) kind: Kind,
     pub(crate) filter: String,

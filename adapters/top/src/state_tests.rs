@@ -1,15 +1,16 @@
-use super::*;
-use crate::{HostRow, StepRow, VsiRow};
+use vsiflow_workflows::fleet::{HostOverview, StepOverview, VsiOverview};
 
-pub(crate) fn vsi(namespace: &str, name: &str, phase: &str) -> VsiRow {
-    VsiRow {
+use super::*;
+
+pub(crate) fn vsi(namespace: &str, name: &str, phase: &str) -> VsiOverview {
+    VsiOverview {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         phase: phase.to_owned(),
         ready: "False".to_owned(),
         host: "root@lpar1:22".to_owned(),
         age: 61,
-        ..VsiRow::default()
+        ..VsiOverview::default()
     }
 }
 
@@ -24,26 +25,26 @@ fn top(vsis: &[&str]) -> Top {
 
 fn looked_at(vsis: &[&str]) -> WorkerAnswer {
     let vsis = vsis.iter().map(|name| vsi("default", name, "Running"));
-    let snapshot = FleetSnapshot {
+    let snapshot = FleetOverview {
         vsis: vsis.collect(),
-        hosts: vec![HostRow {
+        hosts: vec![HostOverview {
             name: "sim".to_owned(),
-            ..HostRow::default()
+            ..HostOverview::default()
         }],
         steps: vec![
-            StepRow {
+            StepOverview {
                 kind: "image".to_owned(),
                 name: "i".to_owned(),
-                ..StepRow::default()
+                ..StepOverview::default()
             },
-            StepRow {
+            StepOverview {
                 kind: "vsi".to_owned(),
                 namespace: "team".to_owned(),
                 name: "a".to_owned(),
-                ..StepRow::default()
+                ..StepOverview::default()
             },
         ],
-        ..FleetSnapshot::default()
+        ..FleetOverview::default()
     };
     WorkerAnswer::Look(Box::new(snapshot), Duration::from_secs(1))
 }

@@ -2,9 +2,9 @@
 (`took_ms`), and how many questions had none (`failures`).
 
 usage: probe.py health HOST:PORT
-       TOKEN=… probe.py command HOST:PORT WORD…
+       TOKEN=… probe.py list HOST:PORT NAMESPACE
 
-`health` asks for `/healthz`, `command` runs a command with the token over TLS. A process of its own, so that it waits for the daemon
+`health` asks for `/healthz`, `list` lists the VSIs of a namespace with the token over TLS. A process of its own, so that it waits for the daemon
 alone. Each question has a new connection, as a kubelet's.
 """
 import http.client
@@ -26,16 +26,15 @@ def ask_health(address):
     return answer.status == 200
 
 
-def ask_command(address, words):
+def ask_list(address, namespace):
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address, timeout=TIMEOUT, context=tls)
-    body = json.dumps({"args": ["vsiflow", *words]})
+    body = json.dumps({"kind": "vsi", "query": {"namespace": namespace}})
     headers = {"Authorization": f"Bearer {os.environ['TOKEN']}", "Content-Type": "application/json"}
-    connection.request("POST", "/v1/commands", body, headers)
+    connection.request("POST", "/v1/table", body, headers)
     answer = connection.getresponse()
-    lines = answer.read().splitlines()
-    return answer.status == 200 and json.loads(lines[-1]) == {"exit": 0}
+    return answer.status == 200 and "rows" in json.loads(answer.read())["table"]
 
 
 def main(kind, address, *words):
@@ -45,7 +44,7 @@ def main(kind, address, *words):
     while not ended.wait(0.02):
         begun = time.monotonic()
         try:
-            is_answered = ask_health(address) if kind == "health" else ask_command(address, words)
+            is_answered = ask_health(address) if kind == "health" else ask_list(address, *words)
         except (OSError, http.client.HTTPException) as error:
             print(f"{kind}: {error}", file=sys.stderr)
             is_answered = False

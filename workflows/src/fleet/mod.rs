@@ -24,6 +24,7 @@ mod known;
 mod merged;
 mod network;
 mod object;
+mod overview;
 mod past;
 mod placement;
 mod pool;
@@ -62,6 +63,8 @@ pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;
 pub use history::listings::{HostObject, HostRoom, PoolRoom, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
+pub use history::object_graph::ObjectGraph;
+pub use history::page::{EventTime, EventsPage, EventsQuery};
 pub use history::run_graphs::{GraphStep, RunGraph};
 pub use history::unfinished::UnfinishedStep;
 pub use host::check::{CheckOutcome, Checking, HostCheck};
@@ -79,6 +82,7 @@ pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use network::over_journals::{
     EndedGroup, NetworkEnd, NetworkName, NetworkQuestion, NetworkReport, in_use as network_in_use,
 };
+pub use overview::{FleetOverview, HostOverview, StepOverview, UploadOverview, VsiOverview};
 pub use past::{
     difference::{Difference, differences, differences_of},
     moment::{InvalidMoment, Moment},

@@ -1,9 +1,9 @@
 //! What objects of every kind show: who they are, and conditions in the form of Kubernetes.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Timestamp;
 
 /// Who an object is.
@@ -29,14 +29,14 @@ pub struct Metadata {
 }
 
 /// Something that holds, does not, or is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Its name.
     #[serde(rename = "type")]
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// `True`, `False` or `Unknown`.
-    pub status: &'static str,
+    pub status: Cow<'static, str>,
     /// A word for machines.
     pub reason: String,
     /// A sentence for people.
@@ -54,8 +54,8 @@ pub(in crate::fleet) fn condition(
     since: Timestamp,
 ) -> Condition {
     Condition {
-        name,
-        status: if holds { "True" } else { "False" },
+        name: name.into(),
+        status: if holds { "True" } else { "False" }.into(),
         reason: reason.to_owned(),
         message: message.to_owned(),
         last_transition_time: rfc3339(since),

@@ -1,5 +1,10 @@
 //! Columns of tables as data.
 
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::fleet::Metadata;
 
 /// A column of a kind's table.
@@ -16,7 +21,7 @@ impl<O> Column<O> {
     /// A column that every table has.
     pub const fn new(head: &'static str, cell: fn(&O) -> Cell) -> Self {
         Self {
-            head: Head::Word(head),
+            head: Head::Word(Cow::Borrowed(head)),
             is_wide: false,
             cell,
         }
@@ -25,7 +30,7 @@ impl<O> Column<O> {
     /// A column that only a wide table has.
     pub const fn wide(head: &'static str, cell: fn(&O) -> Cell) -> Self {
         Self {
-            head: Head::Word(head),
+            head: Head::Word(Cow::Borrowed(head)),
             is_wide: true,
             cell,
         }
@@ -42,16 +47,18 @@ impl<O> Column<O> {
 }
 
 /// What stands above a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Head {
     /// This word.
-    Word(&'static str),
+    Word(Cow<'static, str>),
     /// What the client calls a creation time: an age or a moment.
     Since,
 }
 
 /// The content of a cell. The client decides how it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Cell {
     /// A text.
     Text(String),

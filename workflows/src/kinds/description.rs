@@ -1,12 +1,16 @@
 //! What `describe` shows of an object, as data. A client decides how times, trees and the width are written.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fleet::{Condition, FleetError, HistoryLine, Metadata};
 
 /// An object with everything known about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Description {
     /// The object for programs.
     pub value: Value,
@@ -37,16 +41,17 @@ impl Description {
 }
 
 /// A part of a description.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Detail {
     /// A named value; left out if it is empty.
-    Field(&'static str, Vec<Phrase>),
+    Field(Cow<'static, str>, Vec<Phrase>),
     /// A line on its own.
     Line(String),
     /// A head with lines below it.
-    Section(&'static str, Vec<String>),
+    Section(Cow<'static, str>, Vec<String>),
     /// A head with a tree below it.
-    Tree(&'static str, Vec<TreeNode>),
+    Tree(Cow<'static, str>, Vec<TreeNode>),
     /// The desired state, with sizes in bytes.
     Spec(Value),
     /// What holds and what does not.
@@ -56,7 +61,8 @@ pub enum Detail {
 }
 
 /// A piece of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Phrase {
     /// A text.
     Text(String),
@@ -65,7 +71,7 @@ pub enum Phrase {
 }
 
 /// A node of a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TreeNode {
     /// Its line.
     pub text: String,
@@ -76,25 +82,25 @@ pub struct TreeNode {
 impl Detail {
     /// A named text.
     pub(super) fn field(name: &'static str, value: impl ToString) -> Self {
-        Self::Field(name, vec![Phrase::Text(value.to_string())])
+        Self::Field(name.into(), vec![Phrase::Text(value.to_string())])
     }
 
     /// A named text that may be unknown.
     pub(super) fn optional(name: &'static str, value: Option<impl ToString>) -> Self {
         let phrase = value.map(|value| Phrase::Text(value.to_string()));
-        Self::Field(name, phrase.into_iter().collect())
+        Self::Field(name.into(), phrase.into_iter().collect())
     }
 
     /// A named moment that may be unknown.
     pub(super) fn moment(name: &'static str, at: Option<&str>) -> Self {
         let at = at.filter(|at| !at.is_empty());
         let phrase = at.map(|at| Phrase::Moment(at.to_owned()));
-        Self::Field(name, phrase.into_iter().collect())
+        Self::Field(name.into(), phrase.into_iter().collect())
     }
 
     /// Lines below a head, unless there are none.
     pub(super) fn lines(head: &'static str, lines: Vec<String>) -> Option<Self> {
-        (!lines.is_empty()).then_some(Self::Section(head, lines))
+        (!lines.is_empty()).then_some(Self::Section(head.into(), lines))
     }
 
     /// Who an object is.

@@ -94,7 +94,7 @@ impl Kind for GroupKind {
             Detail::field("Release", format!("{name}: {}", image.unwrap_or_default()))
         }));
         details.push(Detail::Tree(
-            "Waves",
+            "Waves".into(),
             status.waves.iter().map(wave_tree).collect(),
         ));
         let outputs = status.outputs.iter().map(output_line);

@@ -19,6 +19,7 @@ mod quota;
 mod run;
 mod server_type;
 mod snapshot;
+mod table;
 mod vsi;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use vsiflow_engine::{executor::By, model::EntityId};
 pub use self::{
     column::{Cell, Column, Head},
     description::{Description, Detail, Phrase, TreeNode},
+    table::{ObjectRow, ObjectTable, TableQuery},
 };
 use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, Metadata};
 
@@ -361,7 +363,7 @@ impl<K: Kind> AnyKind for K {
 
     fn heads(&self, wide: bool) -> Vec<Head> {
         let columns = K::COLUMNS.iter().filter(|column| wide || !column.is_wide);
-        columns.map(|column| column.head).collect()
+        columns.map(|column| column.head.clone()).collect()
     }
 
     fn asks_hosts(&self) -> bool {
@@ -627,7 +629,7 @@ mod tests {
     #[test]
     fn every_table_begins_with_the_name() {
         for kind in ObjectKind::ALL {
-            assert_eq!(kind.heads(false).first(), Some(&Head::Word("NAME")));
+            assert_eq!(kind.heads(false).first(), Some(&Head::Word("NAME".into())));
             assert!(kind.heads(true).len() >= kind.heads(false).len());
         }
     }

@@ -82,7 +82,10 @@ impl Kind for PoolKind {
             Detail::field("Revision", &status.revision),
             Detail::optional("Previous", status.previous_revision.as_ref()),
             Detail::Spec(pool.spec.clone()),
-            Detail::Section("Members", status.members.iter().map(member_line).collect()),
+            Detail::Section(
+                "Members".into(),
+                status.members.iter().map(member_line).collect(),
+            ),
             Detail::Conditions(status.conditions.clone()),
             Detail::Explanation(status.message.clone()),
         ]);

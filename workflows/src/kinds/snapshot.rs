@@ -85,7 +85,7 @@ impl Kind for SnapshotKind {
             Detail::moment("Scheduled", status.scheduled_time.as_deref()),
             Detail::optional("Run", status.run_id.as_ref()),
             Detail::Spec(snapshot.spec.clone()),
-            Detail::Section("Disks", status.disks.iter().map(disk_line).collect()),
+            Detail::Section("Disks".into(), status.disks.iter().map(disk_line).collect()),
             Detail::optional("Memory", status.memory.as_ref().map(memory_text)),
             Detail::Conditions(status.conditions.clone()),
             Detail::Explanation(status.description.clone()),

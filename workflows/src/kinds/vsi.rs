@@ -173,7 +173,7 @@ impl ListedObject for SummaryRow {
         vec![
             Cell::text(&vsi.metadata.name),
             Cell::text(vsi.phase),
-            Cell::text(vsi.ready),
+            Cell::text(&vsi.ready),
             Cell::text(&vsi.host),
             Cell::list(&vsi.ip_addresses),
             Cell::optional(vsi.current_step.clone()),
@@ -226,5 +226,5 @@ fn snapshots(schedule: &SnapshotScheduleStatus) -> Detail {
         Phrase::moment_or_none(schedule.next_schedule_time.as_ref()),
         Phrase::text(format!(", {} missed", schedule.missed)),
     ];
-    Detail::Field("Snapshots", phrases)
+    Detail::Field("Snapshots".into(), phrases)
 }

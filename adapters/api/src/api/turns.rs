@@ -1,4 +1,4 @@
-//! Limits the number of concurrent commands and of connections of their callers, and the memory for bodies.
+//! Limits the number of concurrent commands, requests and connections of callers, and the memory for bodies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ const COMMANDS: PlaceLimits = PlaceLimits {
     looking: 48,
     each: 16,
 };
-/// Commands that follow something and do little work.
+/// Answers that follow something, or wait for a host, and need little work.
 const FOLLOWERS: PlaceLimits = PlaceLimits {
     all: 256,
     looking: 192,
@@ -27,6 +27,12 @@ const AUDITS: PlaceLimits = PlaceLimits {
     all: usize::MAX >> 4,
     looking: 1,
     each: 1,
+};
+/// Requests of the service that are answered at the same time; further ones wait.
+const REQUESTS: PlaceLimits = PlaceLimits {
+    all: 64,
+    looking: 8,
+    each: 4,
 };
 /// Connections of callers who showed a valid token. Together with those of unknown clients they are fewer than a
 /// listener serves ([`listen::REMOTE`]), so that everybody can show a token.
@@ -44,6 +50,7 @@ const MAX_BODIES: usize = 256 * 1024;
 pub(crate) struct Turns {
     commands: Places,
     followed: Places,
+    requests: Places,
     audits: Places,
     connections: Places,
     bodies: Arc<Semaphore>,
@@ -60,6 +67,7 @@ impl Default for Turns {
         Self {
             commands: Places::new(COMMANDS),
             followed: Places::new(FOLLOWERS),
+            requests: Places::new(REQUESTS),
             audits: Places::new(AUDITS),
             connections: Places::new(CONNECTIONS),
             bodies: Arc::new(Semaphore::new(MAX_BODIES)),
@@ -74,18 +82,13 @@ impl Turns {
         caller: &Caller,
         about: CommandNeeds,
     ) -> Result<CommandPlace, Problem> {
-        let places = if about.follows {
-            &self.followed
-        } else {
-            &self.commands
-        };
         let taken = async {
             let audit = if about.audits {
                 Some(self.audits.take(caller).await?)
             } else {
                 None
             };
-            let place = places.take(caller).await?;
+            let place = self.commands.take(caller).await?;
             Ok::<_, AcquireError>(CommandPlace {
                 _audit: audit,
                 _place: place,
@@ -102,6 +105,14 @@ impl Turns {
         match timeout(TURN_TIMEOUT, self.followed.take(caller)).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Problem::busy("too much is read at a time")),
+        }
+    }
+
+    /// A permit for a request of the service, until its answer is known.
+    pub(crate) async fn request(&self, caller: &Caller) -> Result<Place, Problem> {
+        match timeout(TURN_TIMEOUT, self.requests.take(caller)).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Problem::busy("too many requests at a time")),
         }
     }
 
@@ -125,6 +136,7 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use vsiflow_engine::model::{Actor, Who};
 
     use super::*;
@@ -154,5 +166,24 @@ mod tests {
         assert!(known + listen::REMOTE.unknown <= listen::REMOTE.connections);
         drop(viewers);
         assert!(turns.connection(&named("viewer-9", Rights::Look)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn requests_of_viewers_leave_places_to_those_who_operate() {
+        let turns = Turns::default();
+        let named = |name: &str, rights| Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights,
+        };
+        let mut held = Vec::new();
+        for number in 0..8 {
+            let viewer = named(&format!("viewer-{number}"), Rights::Look);
+            while let Some(place) = turns.request(&viewer).now_or_never() {
+                held.push(place.unwrap());
+            }
+        }
+        assert_eq!(held.len(), REQUESTS.looking);
+        let operator = named("operator", Rights::Operate);
+        assert!(turns.request(&operator).now_or_never().is_some());
     }
 }

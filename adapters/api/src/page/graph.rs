@@ -38,7 +38,7 @@ pub(super) fn draw(run: &RunGraph, took: &BTreeMap<String, u64>) -> Markup {
 }
 
 fn node(step: &GraphStep, (x, y): (f64, f64), took: Option<&u64>) -> Markup {
-    let mut words = step.state.to_owned();
+    let mut words = step.state.to_string();
     if step.attempt > 1 {
         words.push_str(&format!(" ×{}", step.attempt));
     }
@@ -141,7 +141,7 @@ mod tests {
         GraphStep {
             name: name.to_owned(),
             after: after.iter().map(|&one| one.to_owned()).collect(),
-            state,
+            state: state.into(),
             attempt,
             ..GraphStep::default()
         }
@@ -153,7 +153,7 @@ mod tests {
             workflow: "provision_vsi".to_owned(),
             generation: 1,
             started: String::new(),
-            phase: "Active",
+            phase: "Active".into(),
             steps,
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn drawn(run: Option<&RunGraph>, history: &[HistoryLine]) -> Markup {
     let took = run.durations(history);
     html! {
         section aria-labelledby="graph" {
-            h2 #graph { "Steps of " (run.workflow) " " (state(run.phase)) }
+            h2 #graph { "Steps of " (run.workflow) " " (state(&run.phase)) }
             div.wide tabindex="0" role="region" aria-label="Step graph" { (graph::draw(run, &took)) }
             details #steps {
                 summary { "As a table" }
@@ -32,7 +32,7 @@ pub(super) fn drawn(run: Option<&RunGraph>, history: &[HistoryLine]) -> Markup {
                         th scope="col" { "After" } th scope="col" { "At" }
                     } }
                     tbody { @for step in &run.steps { tr {
-                        th scope="row" { (step.name) } td { (state(step.state)) }
+                        th scope="row" { (step.name) } td { (state(&step.state)) }
                         td { (step.attempt) }
                         td { @if let Some(ms) = took.get(&step.name) { (text::took(*ms)) } }
                         td { (step.after.join(", ")) }
@@ -64,9 +64,9 @@ pub(super) fn timeline(
                     a href={ "?run=" (run.name) (more) } aria-current=[is_drawn(run, drawn)] {
                         (run.workflow) " of generation " (run.generation)
                     }
-                    " " (state(run.phase)) " "
+                    " " (state(&run.phase)) " "
                     time { (run.started) }
-                    @match run.phase {
+                    @match run.phase.as_ref() {
                         "Active" | "Paused" => " – now",
                         _ => { " – " time { (span.end) } },
                     }
@@ -173,7 +173,7 @@ mod tests {
             workflow: "provision_vsi".to_owned(),
             generation: 1,
             started: String::new(),
-            phase: "Succeeded",
+            phase: "Succeeded".into(),
             steps: Vec::new(),
         }
     }

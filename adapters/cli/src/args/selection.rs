@@ -41,16 +41,17 @@ impl Selection {
         self.labels.is_none() && self.field_selector.is_none()
     }
 
-    /// The selection as words of a command line.
-    pub(crate) fn words(&self) -> Vec<String> {
-        let labels = self
-            .labels
-            .iter()
-            .filter(|labels| **labels != LabelSelector::default());
-        let labels = labels.flat_map(|labels| ["-l".to_owned(), labels.to_string()]);
-        let fields = self.field_selector.iter();
-        let fields = fields.flat_map(|fields| ["--field-selector".to_owned(), fields.text.clone()]);
-        labels.chain(fields).collect()
+    /// Whether an object, as JSON, is selected.
+    pub(crate) fn includes(&self, object: &Value) -> bool {
+        let labels = object.pointer("/metadata/labels");
+        let labels = labels.and_then(Value::as_object).into_iter().flatten();
+        let labels = labels
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect();
+        let has_labels = |selector: &LabelSelector| selector.matches(&labels);
+        let has_fields = |fields: &FieldSelector| fields.matches(object);
+        self.labels.as_ref().is_none_or(has_labels)
+            && self.field_selector.as_ref().is_none_or(has_fields)
     }
 }
 

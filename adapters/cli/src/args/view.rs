@@ -86,15 +86,6 @@ impl FromStr for ListFormat {
 }
 
 impl ListFormat {
-    /// The word on the command line.
-    pub(crate) fn word(&self) -> String {
-        match self {
-            Self::Plain(format) => format.word().to_owned(),
-            Self::JsonPath(template) => format!("jsonpath={}", template.text()),
-            Self::Columns(columns) => format!("custom-columns={}", columns.text()),
-        }
-    }
-
     /// Whether each object is printed on its own line.
     pub(crate) fn is_lines(&self) -> bool {
         matches!(
@@ -434,11 +425,6 @@ impl GetArgs {
                 (vec![kind], names)
             }
         }
-    }
-
-    /// Whether objects of a kind are shown.
-    pub(crate) fn shows(&self, kind: ObjectKind) -> bool {
-        self.kinds_and_names().0.contains(&kind)
     }
 }
 

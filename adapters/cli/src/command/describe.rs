@@ -1,52 +1,50 @@
 //! `describe`: shows everything known about objects of any kind.
 
-use vsiflow_workflows::fleet::Fleets;
+use vsiflow_api::{DescribeRequest, DescribedObject};
 
+use super::get;
 use crate::{
-    args::{Common, DescribeArgs, OutputFormat, kind_and_name},
-    compose::App,
+    args::{Common, DescribeArgs, ObjectKind, OutputFormat, kind_and_name},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output::{self, sink},
+    output, service,
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
-    let unheld = super::get::unheld(common).await?;
-    let apps = match &common.set {
-        Some(place) => place.open_all_to_read(common).await?,
-        None => vec![App::open(common).await?],
-    };
-    let fleets = App::fleets_at(&apps, args.at).await?.with_unheld(unheld);
-    let described = describe_objects(&fleets, &args).await;
-    App::end(apps, fleets).await;
-    described.map(|()| Exit::Done)
-}
-
-async fn describe_objects(fleets: &Fleets, args: &DescribeArgs) -> Result<(), ExitProblem> {
     for (number, name) in args.names().iter().enumerate() {
-        separate(args, number);
-        describe_object(fleets, args, name).await?;
-        sink::drained().await;
+        let (kind, name) = kind_and_name(name);
+        let request = DescribeRequest {
+            kind,
+            namespace: args.namespace.clone(),
+            name: name.to_owned(),
+            at: args.at,
+        };
+        let object = service::call(common, request).await?;
+        if number > 0 {
+            separate(&args);
+        } else if let Some(as_of) = &object.as_of {
+            get::note_moment(as_of);
+        }
+        print(&args, &object, kind, name)?;
     }
-    Ok(())
+    Ok(Exit::Done)
 }
 
 /// Prints a separator between two objects.
-fn separate(args: &DescribeArgs, number: usize) {
+fn separate(args: &DescribeArgs) {
     match args.output {
-        _ if number == 0 => {}
         Some(OutputFormat::Yaml) => output::line("---"),
         Some(OutputFormat::Json | OutputFormat::Name) => {}
         None | Some(OutputFormat::Wide) => output::line(""),
     }
 }
 
-async fn describe_object(
-    fleets: &Fleets,
+fn print(
     args: &DescribeArgs,
+    object: &DescribedObject,
+    kind: ObjectKind,
     name: &str,
 ) -> Result<(), ExitProblem> {
-    let (kind, name) = kind_and_name(name);
-    let description = kind.describe(fleets, &args.namespace, name).await?;
+    let description = &object.description;
     match args.output {
         Some(OutputFormat::Name) => output::name(&format!("{}/{name}", kind.word())),
         Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => {
@@ -56,7 +54,7 @@ async fn describe_object(
             output::print(&description.value, OutputFormat::Yaml)?;
         }
         None | Some(OutputFormat::Wide) => {
-            output::describe::description(&description, args.times.time);
+            output::describe::description(description, args.times.time);
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::{
     create, delete, describe, diff, disk, doctor, events, explain, get, guest_channel, history,
     host, image, journal, logs, man, migrate, openapi, plan, pool, power, rebuild, replay, restore,
     resume, retry, rollback, serve, snapshot, ssh, support_bundle, token, top, traces, ui,
-    wait_for, watch,
+    wait_for,
 };
 use crate::{
     args::{Cli, CliCommand, ClusterCommand, ImageCommand, JournalCommand},
@@ -74,7 +74,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Rollback(args) => later(|| rollback::run(&common, args)).await,
         CliCommand::Cordon(args) => later(|| pool::cordon(&common, args, true)).await,
         CliCommand::Uncordon(args) => later(|| pool::cordon(&common, args, false)).await,
-        CliCommand::Get(args) if args.watch => later(|| watch::run(&common, args)).await,
+        CliCommand::Get(args) if args.watch => later(|| get::watch::run(&common, args)).await,
         CliCommand::Get(args) => later(|| get::run(&common, args)).await,
         CliCommand::Wait(args) => later(|| wait_for::run(&common, args)).await,
         CliCommand::Describe(args) => later(|| describe::run(&common, args)).await,

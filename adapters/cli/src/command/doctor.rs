@@ -10,14 +10,15 @@ use std::{collections::BTreeMap, fmt::Write as _, os::unix::fs::PermissionsExt a
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use vsiflow_api::TableRequest;
 use vsiflow_postgres::{JournalAddress, findings};
-use vsiflow_workflows::spec::documents;
+use vsiflow_workflows::kinds::{ObjectKind, TableQuery};
 
 use crate::{
     args::{Common, DoctorArgs, OutputFormat},
     compose, daemon,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
+    output, service, work,
     work::ask,
 };
 
@@ -26,13 +27,15 @@ const ROOM: u64 = 1 << 30;
 /// How many of the affected objects are named.
 const NAMED: usize = 5;
 
-/// The command that lists all records that are checked, except tokens.
-const LIST: [&str; 5] = [
-    "get",
-    "vsi,host,image,snapshot,disk,pool,group",
-    "-A",
-    "-o",
-    "json",
+/// The kinds whose records are checked, beside tokens.
+const CHECKED: [ObjectKind; 7] = [
+    ObjectKind::Vsi,
+    ObjectKind::Host,
+    ObjectKind::Image,
+    ObjectKind::Snapshot,
+    ObjectKind::Disk,
+    ObjectKind::Pool,
+    ObjectKind::Group,
 ];
 const LIST_OF_TOKENS: [&str; 4] = ["token", "list", "-o", "json"];
 
@@ -240,8 +243,8 @@ fn of_holder(state: &Path) -> DoctorCheck {
 
 /// Checks the records, as far as they can be read.
 async fn of_records(common: &Common) -> Vec<DoctorCheck> {
-    let listed = match objects(common, &LIST).await {
-        Ok(listed) => listed,
+    let by_kind = match by_kind(common).await {
+        Ok(by_kind) => by_kind,
         Err(problem) => {
             let found = format!("{}: {}", problem.code, problem.message);
             return vec![DoctorCheck::not(
@@ -252,9 +255,8 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
             )];
         }
     };
-    let tokens = objects(common, &LIST_OF_TOKENS).await.unwrap_or_default();
+    let tokens = tokens(common).await.unwrap_or_default();
     let mut times = clock::times("token", &tokens);
-    let by_kind = by_kind(listed);
     for (kind, records) in &by_kind {
         times.extend(clock::times(kind, records));
     }
@@ -266,30 +268,27 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
     checks
 }
 
-/// Listed objects by the words of their kinds.
-fn by_kind(listed: Vec<Value>) -> BTreeMap<&'static str, Vec<Value>> {
-    let mut by_kind = BTreeMap::<_, Vec<_>>::new();
-    for object in listed {
-        by_kind.entry(kind_of(&object)).or_default().push(object);
-    }
-    by_kind
+/// All objects by the words of their kinds.
+async fn by_kind(common: &Common) -> Result<BTreeMap<&'static str, Vec<Value>>, ExitProblem> {
+    let query = TableQuery {
+        objects: true,
+        ..TableQuery::default()
+    };
+    let requests = CHECKED.map(|kind| TableRequest {
+        kind,
+        query: query.clone(),
+        at: None,
+    });
+    let lists = service::call_all(common, &requests).await?.into_iter();
+    let by_kind = CHECKED.iter().zip(lists).map(|(kind, listed)| {
+        let rows = listed.table.rows.into_iter();
+        (kind.word(), rows.filter_map(|row| row.object).collect())
+    });
+    Ok(by_kind.collect())
 }
 
-/// The word of an object's kind. Hosts and images do not name theirs; only hosts have a transport.
-fn kind_of(object: &Value) -> &'static str {
-    match text(object, "/kind") {
-        documents::VSI | documents::VIRTUAL_SERVER => "vsi",
-        documents::DATA_DISK | documents::DATA_DISK_REF => "disk",
-        documents::SNAPSHOT => "snapshot",
-        documents::POOL => "pool",
-        documents::GROUP => "group",
-        _ if object.pointer("/status/transport").is_some() => "host",
-        _ => "image",
-    }
-}
-
-async fn objects(common: &Common, words: &[&str]) -> Result<Vec<Value>, ExitProblem> {
-    let text = ask::ask(common, words).await?;
+async fn tokens(common: &Common) -> Result<Vec<Value>, ExitProblem> {
+    let text = ask::ask(common, &LIST_OF_TOKENS).await?;
     ask::items(&text).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))
 }
 
@@ -369,24 +368,4 @@ fn of_host(host: &Value) -> DoctorCheck {
         return DoctorCheck::not(WHAT, Grade::Warning, found, remedy);
     }
     DoctorCheck::ok(WHAT, format!("{name}: {status}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_objects_of_one_list_are_told_apart() {
-        let listed = vec![
-            json!({"kind": documents::VSI, "metadata": {"name": "a"}}),
-            json!({"kind": documents::VIRTUAL_SERVER, "metadata": {"name": "b"}}),
-            json!({"metadata": {"name": "h"}, "status": {"transport": "ssh", "status": "Ready"}}),
-            json!({"metadata": {"name": "i.qcow2"}, "status": {"url": "http://a/i.qcow2"}}),
-            json!({"kind": documents::DATA_DISK, "metadata": {"name": "d"}}),
-        ];
-        let by_kind = by_kind(listed);
-        let counts = by_kind.iter().map(|(kind, all)| (*kind, all.len()));
-        let counts: Vec<_> = counts.collect();
-        assert_eq!(counts, [("disk", 1), ("host", 1), ("image", 1), ("vsi", 2)]);
-    }
 }

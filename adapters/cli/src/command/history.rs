@@ -1,59 +1,39 @@
 //! `history`: shows every step ever executed for VSIs and other objects.
 
+use vsiflow_api::GraphRequest;
+
 pub(crate) use super::event_lines::print;
-use super::event_lines::{self, Source};
+use super::event_lines::{self, EventSource};
 use crate::{
-    args::{Common, HistoryArgs},
-    compose::App,
+    args::{Common, EventFilter, HistoryArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{
-        self, graph, sink,
+        self, graph,
         timeline::{Timeline, TimelineFilter},
     },
-    work,
+    service,
 };
 
 pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     let names = args.names();
-    let source = Source::Of(&args.namespace, &names);
-    if args.follow {
-        return tokio::select! {
-            followed = event_lines::follow(common, source, (&args.filter, args.from_offset), args.output) => followed,
-            _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-        };
-    }
     if args.graph {
         return graphs(common, &args, &names).await;
     }
-    if args.is_events() {
-        let lines = event_lines::own(common, source, &args.filter, args.from_offset).await?;
-        event_lines::print_all(args.output, lines, true).await?;
-    } else {
+    if !args.is_events() {
         return summaries(common, &args, &names).await;
     }
+    let mut source =
+        EventSource::of_objects(&args.namespace, &names, &args.filter, args.from_offset);
+    if args.follow {
+        return event_lines::follow(common, source, args.output).await;
+    }
+    let lines = source.read(common).await?;
+    event_lines::print_all(args.output, lines, true).await?;
     Ok(Exit::Done)
 }
 
 /// Prints one line for each run and step of each object. Of one history at a time every event is held.
 async fn summaries(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
-    let app = App::open(common).await?;
-    let timelines = timelines(&app, args, names).await;
-    app.close().await;
-    for (number, (name, timeline)) in names.iter().zip(timelines?).enumerate() {
-        if names.len() > 1 {
-            head(number, name);
-        }
-        output::timeline(&timeline, args.times.time);
-        sink::drained().await;
-    }
-    Ok(Exit::Done)
-}
-
-async fn timelines(
-    app: &App,
-    args: &HistoryArgs,
-    names: &[String],
-) -> Result<Vec<Timeline>, ExitProblem> {
     let filter = TimelineFilter {
         since: event_lines::earliest(&args.filter),
         from_offset: args.from_offset,
@@ -62,60 +42,45 @@ async fn timelines(
     };
     let mut timelines = Vec::new();
     for name in names {
-        let lines = app.fleet.history().lines(&args.namespace, name).await?;
-        timelines.push(Timeline::of(&lines).filtered(&filter));
+        timelines.push(timeline(common, args, name).await?.filtered(&filter));
     }
-    Ok(timelines)
-}
-
-/// Draws the newest run of each object; for pools and groups, which have no runs, their members.
-async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
-    let app = App::open(common).await?;
-    let drawn = drawn(&app, args, names).await;
-    app.close().await;
-    for (number, (name, text)) in names.iter().zip(drawn?).enumerate() {
+    for (number, (name, timeline)) in names.iter().zip(timelines).enumerate() {
         if names.len() > 1 {
             head(number, name);
         }
-        if text.is_empty() {
-            output::note("No run found.")
-        } else {
-            output::line(text.trim_end())
-        }
+        output::timeline(&timeline, args.times.time);
     }
     Ok(Exit::Done)
 }
 
-async fn drawn(
-    app: &App,
+/// The whole timeline of an object: a run may have begun before what is shown of it.
+async fn timeline(
+    common: &Common,
     args: &HistoryArgs,
-    names: &[String],
-) -> Result<Vec<String>, ExitProblem> {
-    let mut drawn = Vec::new();
-    for name in names {
-        if let Some(pool) = name.strip_prefix(work::POOL) {
-            let pool = app.fleet.pools().get(&args.namespace, pool).await?;
-            drawn.push(graph::render_pool(&pool));
-            continue;
+    name: &String,
+) -> Result<Timeline, ExitProblem> {
+    let names = std::slice::from_ref(name);
+    let mut source = EventSource::of_objects(&args.namespace, names, &EventFilter::default(), 0);
+    Ok(Timeline::of(&source.read(common).await?))
+}
+
+/// Draws the newest run of each object; for pools and groups, which have no runs, their members.
+async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
+    let requests = names.iter().map(|name| GraphRequest {
+        namespace: args.namespace.clone(),
+        name: name.clone(),
+    });
+    let answers = service::call_all(common, &requests.collect::<Vec<_>>()).await?;
+    for (number, (name, drawn)) in names.iter().zip(answers).enumerate() {
+        if names.len() > 1 {
+            head(number, name);
         }
-        if let Some(group) = name.strip_prefix(work::GROUP) {
-            let group = app.fleet.groups().get(&args.namespace, group).await?;
-            drawn.push(graph::render_group(&group));
-            continue;
+        match drawn.graph {
+            Some(newest) => output::line(graph::render(&newest, args.times.time).trim_end()),
+            None => output::note("No run found."),
         }
-        let runs = app
-            .fleet
-            .history()
-            .run_graphs(&args.namespace, name)
-            .await?;
-        let Some(newest) = runs.first() else {
-            drawn.push(String::new());
-            continue;
-        };
-        let lines = app.fleet.history().lines(&args.namespace, name).await?;
-        drawn.push(graph::render(newest, &lines, args.times.time));
     }
-    Ok(drawn)
+    Ok(Exit::Done)
 }
 
 /// Prints the name of the object whose history follows.

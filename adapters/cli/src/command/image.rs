@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
+use vsiflow_api::TableRequest;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{ImageObject, Verdict},
+    kinds::{ObjectTable, TableQuery},
     provision_vsi::SIMULATED,
     record::ImageRecord,
     spec::{Checksum, HostSettings, ImageUrl},
@@ -20,6 +22,7 @@ use crate::{
     daemon::DaemonServer,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, live::LiveOutput, table},
+    service,
     work::{self, Target},
 };
 
@@ -33,27 +36,29 @@ pub(super) async fn run(common: &Common, command: ImageCommand) -> CommandOutcom
 }
 
 async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
-    let apps = match &common.set {
-        Some(place) => place.open_all_to_read(common).await?,
-        None => vec![App::open(common).await?],
+    let format = args.output;
+    let query = TableQuery {
+        wide: format == Some(OutputFormat::Wide),
+        objects: matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)),
+        ..TableQuery::default()
     };
-    let fleets = App::all_fleets(&apps)?;
-    let images = ObjectKind::Image.list(&fleets, false).await;
-    App::end(apps, fleets).await;
-    let images = images?;
-    match args.output {
+    let request = TableRequest {
+        kind: ObjectKind::Image,
+        query,
+        at: None,
+    };
+    let ObjectTable { columns, rows } = service::call(common, request).await?.table;
+    match format {
         None | Some(OutputFormat::Wide) => {
-            let form = table::TableForm::wide(args.output.is_some());
-            let rows = images.iter().map(AsRef::as_ref);
-            output::table(&table::objects(ObjectKind::Image, rows, form), "images");
+            let form = table::TableForm::wide(format.is_some());
+            output::table(&table::objects(&columns, &rows, form), "images");
         }
-        Some(OutputFormat::Name) => images
+        Some(OutputFormat::Name) => rows
             .iter()
-            .for_each(|image| output::name(&format!("image/{}", image.identity().name))),
+            .for_each(|image| output::name(&format!("image/{}", image.name))),
         Some(format) => {
-            let items: Result<Vec<_>, _> = images.iter().map(|image| image.to_json()).collect();
-            let items = items.map_err(ExitProblem::defect)?;
-            output::print(&output::list(&items), format)?;
+            let objects: Vec<_> = rows.into_iter().filter_map(|row| row.object).collect();
+            output::print(&output::list(&objects), format)?;
         }
     }
     Ok(Exit::Done)

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use vsiflow_api::DaemonAddress;
-use vsiflow_top::VsiRow;
+use vsiflow_workflows::fleet::VsiOverview;
 
-use super::watch::graphs::LiveGraphs;
+use super::graph_pane::LiveGraphs;
 use crate::{
     args::{Cli, CliCommand},
     daemon::{self, Forwarded, forward_asking},
@@ -77,7 +77,7 @@ impl NamedObjects {
     }
 
     /// Members of pools and groups have the name of their pool or group, then a number or their own name.
-    fn has(&self, vsi: &VsiRow) -> bool {
+    fn has(&self, vsi: &VsiOverview) -> bool {
         let ends = vsi.name.match_indices('-').map(|(end, _)| end);
         let mut beginnings = ends.filter_map(|end| vsi.name.get(..end));
         self.0.contains(&vsi.name) || beginnings.any(|name| self.0.contains(name))

@@ -3,75 +3,56 @@
 mod lines;
 mod times;
 
-use vsiflow_steps::{ports::ConsolePosition, vsi::keep_evidence};
-use vsiflow_workflows::fleet::ConsoleLog;
+use serde_json::Value;
+use vsiflow_api::BootEvidenceRequest;
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::{kinds::TableQuery, phase::Phase};
 
 use self::lines::LogReader;
 use crate::{
     args::{Common, LogsArgs, ObjectKind, kind_and_names},
-    compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
+    output,
+    service::{self, ConsoleReader},
 };
 
 /// About how many bytes are held of a log without line ends, or with many.
 pub(crate) const TAIL_MAX: usize = 8 * 1024 * 1024;
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
-    let opened = open(&app, &args).await;
-    // Released here, so that following a console does not block other commands.
-    app.close().await;
+    let names = names(common, &args).await?;
     tokio::select! {
-        printed = show(opened?, &args) => printed,
+        printed = show(common, &args, &names) => printed,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     }
 }
 
-/// What is to be printed.
-enum LogContent {
-    /// The console of a failed boot.
-    Failed(Option<keep_evidence::Output>),
-    /// One console, as it is.
-    Plain(ConsoleLog),
-    /// Any number, line by line.
-    Lines(Vec<LogReader>),
-}
-
-async fn open(app: &App, args: &LogsArgs) -> Result<LogContent, ExitProblem> {
-    let names = names(app, args).await?;
-    match names.as_slice() {
-        [name] if args.failed => {
-            let evidence = app.fleet.history().evidence(&args.namespace, name).await?;
-            Ok(LogContent::Failed(evidence))
-        }
+async fn show(common: &Common, args: &LogsArgs, names: &[String]) -> CommandOutcome {
+    match names {
+        [name] if args.failed => failed(common, args, name).await,
         _ if args.failed => {
             let message = "--failed prints the boot of one VSI";
             let remedy = "name one VSI";
             Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy))
         }
         [name] if !args.is_by_line() => {
-            let log = app
-                .fleet
-                .history()
-                .console_log(&args.namespace, name)
-                .await?;
-            Ok(LogContent::Plain(log))
+            let reader = service::console_reader(common, &args.namespace, name).await?;
+            print(&reader, args).await
         }
         names => {
             let mut readers = Vec::new();
             for name in names {
-                readers.push(LogReader::open(app, args, name).await?);
+                readers.push(LogReader::open(common, args, name).await?);
             }
-            Ok(LogContent::Lines(readers))
+            lines::print(readers, args.follow).await
         }
     }
 }
 
-async fn names(app: &App, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
+/// The VSIs that the command line names or selects.
+async fn names(common: &Common, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
     if args.words.is_empty() {
-        let all = work::selected(app, &args.namespace, &args.selection).await?;
-        return Ok(all.into_iter().map(|target| target.name).collect());
+        return selected(common, args).await;
     }
     match kind_and_names(&args.words) {
         (ObjectKind::Vsi, names) if !names.is_empty() => Ok(names),
@@ -83,23 +64,50 @@ async fn names(app: &App, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
     }
 }
 
-async fn show(opened: LogContent, args: &LogsArgs) -> CommandOutcome {
-    match opened {
-        LogContent::Failed(evidence) => failed(evidence, args),
-        LogContent::Plain(log) => print(&log, args).await,
-        LogContent::Lines(readers) => lines::print(readers, args.follow).await,
+/// The VSIs of the namespace that are selected. One that cannot be read is left out with a warning.
+async fn selected(common: &Common, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
+    let query = TableQuery {
+        namespace: Some(args.namespace.clone()),
+        ..TableQuery::default()
+    };
+    let objects = service::objects(common, ObjectKind::Vsi, query).await?;
+    let text = |object: &Value, path: &str| {
+        let text = object.pointer(path).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let mut names = Vec::new();
+    for object in objects
+        .iter()
+        .filter(|object| args.selection.includes(object))
+    {
+        let name = text(object, "/metadata/name");
+        if text(object, "/status/phase") == Phase::Unreadable.as_str() {
+            output::warning(&format!(
+                "vsi/{name} is left out: it cannot be read (VSI0018)"
+            ));
+        } else {
+            names.push(name);
+        }
     }
+    if names.is_empty() {
+        output::note(&format!("No VSIs found in namespace {}.", args.namespace));
+    }
+    Ok(names)
 }
 
-/// The stored evidence is sanitised already.
-fn failed(evidence: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcome {
-    let Some(evidence) = evidence else {
+/// Prints the stored evidence of a failed boot, which is sanitised already.
+async fn failed(common: &Common, args: &LogsArgs, name: &str) -> CommandOutcome {
+    let request = BootEvidenceRequest {
+        namespace: args.namespace.clone(),
+        name: name.to_owned(),
+    };
+    let Some(evidence) = service::call(common, request).await?.evidence else {
         let words = "the journal has no failed boot of it";
         let remedy = "`describe` names the evidence of a failed boot";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
     let evidence = if args.definition {
-        evidence.domain_xml
+        evidence.definition
     } else {
         evidence.console_tail
     };
@@ -112,12 +120,12 @@ fn failed(evidence: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOu
     Ok(Exit::Done)
 }
 
-async fn print(log: &ConsoleLog, args: &LogsArgs) -> CommandOutcome {
+async fn print(reader: &ConsoleReader, args: &LogsArgs) -> CommandOutcome {
     let mut at = ConsolePosition::default();
     let mut whole = Vec::new();
     let mut tail = args.tail;
     loop {
-        let chunk = log.read(at).await?;
+        let chunk = reader.read(at).await?;
         at = chunk.next;
         if tail.is_some() && !chunk.bytes.is_empty() {
             whole.extend(chunk.bytes);

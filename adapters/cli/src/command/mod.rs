@@ -13,7 +13,6 @@ pub(crate) mod console;
 mod contract;
 mod crd;
 mod create;
-mod current_list;
 mod delete;
 mod describe;
 mod diff;
@@ -25,6 +24,7 @@ mod event_lines;
 mod events;
 mod explain;
 mod get;
+mod graph_pane;
 mod guest_channel;
 pub(crate) mod history;
 mod host;
@@ -59,7 +59,6 @@ mod traces;
 mod ui;
 mod vnc;
 mod wait_for;
-mod watch;
 
 use std::path::Path;
 
@@ -72,7 +71,7 @@ use crate::{
     compose,
     daemon::{
         self, ApiAccess, Forwarded, RETRY_DELAY, Silence, TIMEOUT, forward_to, may_forward,
-        refused, words,
+        refused, unanswered_view_socket, words,
     },
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
@@ -119,6 +118,9 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     } else {
         cli
     };
+    if asks(&cli) {
+        return Box::pin(dispatch(cli)).await;
+    }
     // It always needs its own connection.
     if let CliCommand::Console(args) = &cli.command {
         return Box::pin(guest_channel::console(&cli.common, args)).await;
@@ -150,8 +152,12 @@ async fn one_after_the_other(all: Vec<(Option<String>, Cli)>) -> CommandOutcome 
 
 /// Whether the command is sent to a read-only socket. Commands that work locally are not.
 fn has_view_socket(cli: &Cli) -> bool {
-    let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
-    cli.common.read_only.is_some() && (may_forward(cli) || watches)
+    cli.common.read_only.is_some() && (may_forward(cli) || asks(cli))
+}
+
+/// Whether the command sends requests of the service, and finds itself who answers them.
+fn asks(cli: &Cli) -> bool {
+    ApiAccess::of(cli) == ApiAccess::Asks
 }
 
 /// Sends the command to the read-only socket; a command that changes something is refused.
@@ -163,20 +169,11 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
         return Err(refused());
     }
     let args = std::env::args().collect();
-    match forward_to(
-        &DaemonAddress::Socket(socket.clone()),
-        args,
-        &CommandDocuments::default(),
-    )
-    .await
-    {
+    let place = DaemonAddress::Socket(socket.clone());
+    match forward_to(&place, args, &CommandDocuments::default()).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::NoDaemon(Silence::Refused(problem)) => Err(*problem),
-        Forwarded::NoDaemon(Silence::Broken(why)) => {
-            let message = format!("no process answers at {}: {why}", socket.display());
-            let remedy = "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
-            Err(ExitProblem::new(Exit::Failed, "VSI0021", message, remedy))
-        }
+        Forwarded::NoDaemon(broken) => Err(broken.explain(unanswered_view_socket(socket), &place)),
     }
 }
 

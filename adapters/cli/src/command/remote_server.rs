@@ -15,9 +15,7 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
     match &cli.command {
         _ if may_forward(cli) => ask(cli).await,
         // These poll the server themselves.
-        CliCommand::Get(_) | CliCommand::Wait(_) | CliCommand::Top(_) => {
-            Box::pin(dispatch(cli.clone())).await
-        }
+        CliCommand::Wait(_) => Box::pin(dispatch(cli.clone())).await,
         CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
             Box::pin(dispatch(cli.clone())).await
         }

@@ -7,16 +7,9 @@ use crate::{
     args::Common,
     compose::App,
     daemon::DaemonServer,
-    exit::{CommandOutcome, Exit, ExitProblem},
-    work::{self, report_unreachable, tell, watch_hosts},
+    exit::{CommandOutcome, Exit},
+    work::{self, tell, watch_hosts},
 };
-
-/// Scans once and records the differences; nothing is acted on.
-pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
-    let report = app.fleet.hosts().scan(false).await?;
-    report_unreachable(&report);
-    Ok(())
-}
 
 /// Resumes unfinished work and watches the hosts, until interrupted.
 pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> CommandOutcome {

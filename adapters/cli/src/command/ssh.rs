@@ -7,27 +7,29 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use vsiflow_api::DescribeRequest;
+use vsiflow_workflows::kinds::{ObjectKind, TableQuery};
 
-use super::{current_list::current_list, ssh_import};
+use super::ssh_import;
 use crate::{
-    args::{
-        Common, GetArgs, ListFormat, OutputFormat, Selection, SshArgs, SshConfigArgs,
-        SshConfigCommand, without_kind,
-    },
+    args::{Common, SshArgs, SshConfigArgs, SshConfigCommand, without_kind},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
+    output, service,
     ssh::{SshTarget, config, host_keys},
     work::ask,
 };
 
 pub(super) async fn run(common: &Common, args: SshArgs) -> CommandOutcome {
     let name = without_kind(&args.name).to_owned();
-    let words = ["describe", &name, "-n", &args.namespace, "-o", "json"];
-    let object = ask::ask(common, &words).await?;
-    let object: Value = serde_json::from_str(&object).map_err(ExitProblem::defect)?;
-    let target = SshTarget::of(&object)?;
+    let request = DescribeRequest {
+        kind: ObjectKind::Vsi,
+        namespace: args.namespace.clone(),
+        name: name.clone(),
+        at: None,
+    };
+    let described = service::call(common, request).await?;
+    let target = SshTarget::of(&described.description.value)?;
     let pinned = pin(common, &args.namespace, &name, &target).await;
     let mut ssh = Command::new("ssh");
     ssh.args(words_of(&args, &target, pinned.as_deref()));
@@ -90,17 +92,15 @@ pub(super) async fn config(common: &Common, args: SshConfigArgs) -> CommandOutco
     if let Some(SshConfigCommand::Import(args)) = &args.command {
         return ssh_import::run(args).await;
     }
-    let mut get = GetArgs {
-        scope: args.scope.clone(),
-        selection: args.selection.clone(),
-        output: Some(ListFormat::Plain(OutputFormat::Json)),
-        ..GetArgs::default()
+    let is_limited = !args.write && !args.scope.all_namespaces;
+    let query = TableQuery {
+        namespace: is_limited.then(|| args.scope.namespace.clone()),
+        ..TableQuery::default()
     };
-    if args.write {
-        (get.scope.all_namespaces, get.selection) = (true, Selection::default());
+    let mut objects = service::objects(common, ObjectKind::Vsi, query).await?;
+    if !args.write {
+        objects.retain(|object| args.selection.includes(object));
     }
-    let list = current_list(common, &get).await?;
-    let objects = ask::items(&list).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))?;
     let state = compose::state_path(common)?;
     let text = config::render(&objects, &state);
     if !args.write {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use vsiflow_engine::clock::{Clock as _, SystemClock};
+use vsiflow_workflows::kinds::{ObjectKind, TableQuery};
 
 use self::masking::Masking;
 use super::{
@@ -23,14 +24,20 @@ use crate::{
     args::{Common, SupportBundleArgs},
     compose, daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
-    output,
+    output, service,
     user_file::{input, unreadable},
     work,
-    work::ask,
 };
 
 /// The kinds of objects that are listed in the bundle.
-const KINDS: [&str; 6] = ["vsi", "pool", "disk", "image", "host", "run"];
+const KINDS: [ObjectKind; 6] = [
+    ObjectKind::Vsi,
+    ObjectKind::Pool,
+    ObjectKind::Disk,
+    ObjectKind::Image,
+    ObjectKind::Host,
+    ObjectKind::Run,
+];
 /// How many bytes of the end of a daemon's log are packed.
 const LOG: usize = 4 << 20;
 /// A journal with more stored bytes than this is left out.
@@ -102,13 +109,10 @@ async fn gather(
     contents.add("versions.txt", versions(state).await);
     contents.add("config.json", pretty(&config(common, state))?);
     for kind in KINDS {
-        let name = format!("{kind}.json");
-        match ask::ask(common, &["get", kind, "-A", "-o", "json"]).await {
-            Ok(list) if !list.is_empty() => contents.add(&name, list),
-            Ok(_) => contents.note_missing(
-                &name,
-                "the process that uses the state directory does not answer",
-            ),
+        let name = format!("{}.json", kind.word());
+        let listed = service::objects(common, kind, TableQuery::default()).await;
+        match listed.and_then(|objects| pretty(&output::list(&objects))) {
+            Ok(list) => contents.add(&name, list),
             Err(problem) => contents.note_missing(&name, &problem_text(&problem)),
         }
     }

@@ -1,8 +1,5 @@
-//! `top`: shows the fleet in a terminal. Each refresh runs `top --once` like any other command: here, in the
-//! process that has the state directory, or in a remote daemon. Between two refreshes other processes may use
-//! the state directory.
-
-mod snapshot;
+//! `top`: shows the fleet in a terminal. Each refresh is a request of its own, so that other processes may use the
+//! state directory between two of them.
 
 use std::{
     process::Command,
@@ -15,15 +12,14 @@ use std::{
 };
 
 use tokio::runtime::Handle;
-use vsiflow_top::{
-    FleetSnapshot,
-    screen::{self, FullScreen, Worker, WorkerOutcome},
-};
+use vsiflow_api::OverviewRequest;
+use vsiflow_top::screen::{self, FullScreen, Worker, WorkerOutcome};
+use vsiflow_workflows::fleet::FleetOverview;
 
 use crate::{
     args::{Common, OutputFormat, Server, TopArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, terminal,
+    output, service, terminal,
     work::ask,
 };
 
@@ -32,8 +28,9 @@ const SOON: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(common: &Common, args: TopArgs) -> CommandOutcome {
     if args.once {
-        let snapshot = snapshot::of(common, args.from_offset).await?;
-        output::print(&snapshot, args.output.unwrap_or(OutputFormat::Json))?;
+        let from = args.from_offset;
+        let overview = service::call(common, OverviewRequest { from }).await?;
+        output::print(&overview, args.output.unwrap_or(OutputFormat::Json))?;
         return Ok(Exit::Done);
     }
     if output::sink::is_for_caller() || !screen::is_terminal() {
@@ -107,7 +104,7 @@ impl Worker for FleetClient {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
             // The receiver may be closed.
-            let _ = came.send(WorkerOutcome::Look(snapshot_now(&common, from).await));
+            let _ = came.send(WorkerOutcome::Look(overview_now(&common, from).await));
         });
     }
 
@@ -135,15 +132,9 @@ impl Worker for FleetClient {
     }
 }
 
-async fn snapshot_now(common: &Common, from: Option<u64>) -> Result<Box<FleetSnapshot>, String> {
-    let from = from.map(|from| format!("--from-offset={from}"));
-    let words = ["top", "--once"].into_iter().chain(from.as_deref());
-    let words: Vec<_> = words.collect();
-    let text = Box::pin(ask::ask(common, &words))
-        .await
-        .map_err(|why| problem_text(&why))?;
-    let snapshot = serde_json::from_str(&text).map(Box::new);
-    snapshot.map_err(|error| format!("the answer is not understood: {error}"))
+async fn overview_now(common: &Common, from: Option<u64>) -> Result<Box<FleetOverview>, String> {
+    let overview = Box::pin(service::call(common, OverviewRequest { from })).await;
+    overview.map(Box::new).map_err(|why| problem_text(&why))
 }
 
 fn problem_text(why: &ExitProblem) -> String {

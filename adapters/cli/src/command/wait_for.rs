@@ -7,17 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use vsiflow_top::VsiRow;
+use vsiflow_workflows::{fleet::VsiOverview, kinds::TableQuery};
 
-use super::{current_list, watch::graphs::LiveGraphs};
+use super::graph_pane::LiveGraphs;
 use crate::{
-    args::{
-        Common, GetArgs, ListFormat, ObjectKind, OutputFormat, WaitForArgs, WaitGoal,
-        kind_and_names,
-    },
+    args::{Common, ObjectKind, WaitForArgs, WaitGoal, kind_and_names},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
-    work::ask,
+    output, service, work,
 };
 
 const POLL: Duration = Duration::from_millis(500);
@@ -45,13 +41,19 @@ struct WaitTarget {
 
 async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let until = Instant::now().checked_add(args.timeout);
-    let listing = list_args(args);
-    let word = kind_and_names(&args.words).0.word();
-    let mut open = begin(args, &list_now(common, &listing).await?)?;
-    let is_vsi = kind_and_names(&args.words).0 == ObjectKind::Vsi;
+    let (kind, names) = kind_and_names(&args.words);
+    let word = kind.word();
+    let has_other_namespaces = names.iter().any(|name| name.contains('/'));
+    let query = TableQuery {
+        namespace: (!args.scope.all_namespaces && !has_other_namespaces)
+            .then(|| args.scope.namespace.clone()),
+        ..TableQuery::default()
+    };
+    let mut open = begin(args, &list_now(common, kind, &query).await?)?;
+    let is_vsi = kind == ObjectKind::Vsi;
     let mut graphs = LiveGraphs::where_drawn(common, is_vsi);
     loop {
-        let objects = list_now(common, &listing).await?;
+        let objects = list_now(common, kind, &query).await?;
         let mut rest = Vec::new();
         for awaited in open {
             let found = objects.iter().find(|object| is_it(object, &awaited));
@@ -75,7 +77,7 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
             return Ok(Exit::TimedOut);
         }
         if let Some(graphs) = &mut graphs {
-            let is_open = |vsi: &VsiRow| {
+            let is_open = |vsi: &VsiOverview| {
                 let named =
                     |one: &WaitTarget| one.name == vsi.name && one.namespace == vsi.namespace;
                 open.iter().any(named)
@@ -93,22 +95,13 @@ fn printed(graphs: Option<&LiveGraphs>, kind: &str, awaited: &WaitTarget) {
     }
 }
 
-/// Lists the objects without names: a missing object is not an error while its deletion is awaited.
-fn list_args(args: &WaitForArgs) -> GetArgs {
-    let (kind, _) = kind_and_names(&args.words);
-    GetArgs {
-        words: vec![kind.word().to_owned()],
-        scope: args.scope.clone(),
-        selection: args.selection.clone(),
-        output: Some(ListFormat::Plain(OutputFormat::Json)),
-        ..GetArgs::default()
-    }
-}
-
 /// The objects to wait for, out of the existing ones.
 fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<WaitTarget>, ExitProblem> {
     let (kind, names) = kind_and_names(&args.words);
     let selects = args.all || !args.selection.is_empty();
+    let selected = objects
+        .iter()
+        .filter(|object| args.selection.includes(object));
     if selects && !names.is_empty() {
         return Err(work::names_and_selector());
     }
@@ -117,13 +110,13 @@ fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<WaitTarget>, ExitP
         let remedy = "name the objects, or use -l or --all";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
-    if selects && objects.is_empty() {
+    if selects && selected.clone().next().is_none() {
         let message = "nothing matches";
         let remedy = "`vsiflow get` with the same selection shows what would";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     }
     if selects {
-        return Ok(objects.iter().map(awaited).collect());
+        return Ok(selected.map(awaited).collect());
     }
     let mut all = Vec::new();
     for name in names {
@@ -166,15 +159,18 @@ fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
     named && (awaited.uid.is_empty() || field(object, "uid") == awaited.uid)
 }
 
-/// The current list, from the process that has the state directory at the moment.
-async fn list_now(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
+/// The current objects. They are listed without names: a missing one is no error while its deletion is awaited.
+async fn list_now(
+    common: &Common,
+    kind: ObjectKind,
+    query: &TableQuery,
+) -> Result<Vec<Value>, ExitProblem> {
     loop {
-        let text = current_list::current_list(common, args).await?;
-        if let Some(objects) = ask::items(&text) {
-            return Ok(objects);
+        match service::objects(common, kind, query.clone()).await {
+            // Unknown is not absent.
+            Err(problem) if service::is_silence(&problem) => tokio::time::sleep(POLL).await,
+            listed => return listed,
         }
-        // The process does not answer at the moment: unknown is not absent.
-        tokio::time::sleep(POLL).await;
     }
 }
 

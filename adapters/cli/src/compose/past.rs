@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use vsiflow_api::{Moments, Places};
-use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
+use vsiflow_workflows::fleet::{Fleet, Moment};
 
 use super::App;
 use crate::{actor, exit::ExitProblem, output};
@@ -37,27 +37,6 @@ impl App {
             output::note(&format!("as of offset {offset}, {time}"));
         }
         Ok(fleet)
-    }
-
-    /// The fleets of all journals combined, at a moment, which is printed; the current ones without one.
-    pub(crate) async fn fleets_at(
-        apps: &[Self],
-        moment: Option<Moment>,
-    ) -> Result<Fleets, ExitProblem> {
-        if let [app] = apps {
-            return Ok(app.fleet_at(moment).await?.into());
-        }
-        let fleets = Self::all_fleets(apps)?;
-        let Some(moment) = moment else {
-            return Ok(fleets);
-        };
-        let turn = actor::turn_in(&TURNS).await?;
-        let past = fleets.at(moment).await?;
-        drop(turn);
-        if let Some((_, time)) = past.newest_event().await? {
-            output::note(&format!("as of {time} in {} journals", apps.len()));
-        }
-        Ok(past)
     }
 }
 

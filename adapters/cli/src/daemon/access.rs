@@ -7,10 +7,7 @@
 use vsiflow_api::Problem;
 
 use crate::{
-    args::{
-        AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand,
-        ObjectKind, kind_and_name,
-    },
+    args::{AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand},
     exit::ExitProblem,
 };
 
@@ -25,6 +22,9 @@ pub(crate) enum ApiAccess {
     Stays,
     /// It is never sent to a daemon: it runs in the caller's process.
     Here,
+    /// As `Here`, but it sends requests of the service, which need rights of their own. Users of the read-only
+    /// socket may send them.
+    Asks,
 }
 
 impl ApiAccess {
@@ -40,27 +40,14 @@ impl ApiAccess {
     fn of_command(command: &CliCommand) -> Self {
         let looks_if = |only| if only { Self::Looks } else { Self::Changes };
         match command {
-            // These send a new request at each poll.
-            CliCommand::Get(args) if args.watch => Self::Here,
-            CliCommand::Top(args) if !args.once => Self::Here,
-            CliCommand::Top(_) => Self::Looks,
+            CliCommand::Get(_) | CliCommand::Describe(_) => Self::Asks,
+            CliCommand::History(_) | CliCommand::Events(_) | CliCommand::Logs(_) => Self::Asks,
+            CliCommand::Image(ImageCommand::List(_)) => Self::Asks,
+            CliCommand::Top(_) => Self::Asks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
-            CliCommand::Get(args) => {
-                let (kinds, _) = args.kinds_and_names();
-                let asks_hosts = kinds.into_iter().any(ObjectKind::asks_hosts);
-                looks_if(!args.refresh && !asks_hosts)
-            }
             // With documents it is a plan.
             CliCommand::Diff(args) => looks_if(args.files.is_empty()),
-            CliCommand::Describe(args) => {
-                let kinds = args.names();
-                let mut kinds = kinds.iter().map(|name| kind_and_name(name).0);
-                looks_if(!kinds.any(ObjectKind::asks_hosts))
-            }
-            CliCommand::Logs(_) => Self::Looks,
-            CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
             CliCommand::Replay(_) => Self::Looks,
-            CliCommand::Image(ImageCommand::List(_)) => Self::Looks,
             CliCommand::Audit(AuditCommand::Verify(args)) => {
                 looks_if(args.head.is_none() && args.public_key.is_none())
             }
@@ -122,7 +109,6 @@ pub(super) fn operates(cli: &Cli) -> bool {
         CliCommand::Host(HostCommand::Cordon(_) | HostCommand::Uncordon(_)) => true,
         // A member that is made on another host loses what its disks hold.
         CliCommand::Host(HostCommand::Drain(args)) => !args.moves || args.dry_run,
-        CliCommand::Get(args) => !args.watch,
         _ => false,
     };
     does && cli.common.host.is_none()
@@ -166,12 +152,12 @@ mod tests {
         ("pause a", ApiAccess::Changes),
         ("pause --all", ApiAccess::Changes),
         ("unpause a", ApiAccess::Changes),
-        ("get", ApiAccess::Looks),
-        ("get host -o json", ApiAccess::Looks),
-        ("get --watch", ApiAccess::Here),
+        ("get", ApiAccess::Asks),
+        ("get host -o json", ApiAccess::Asks),
+        ("get --watch", ApiAccess::Asks),
         (
             "get -l app=web --field-selector status.phase=Running",
-            ApiAccess::Looks,
+            ApiAccess::Asks,
         ),
         ("wait a --for=condition=Ready", ApiAccess::Here),
         ("console a", ApiAccess::Stays),
@@ -182,32 +168,29 @@ mod tests {
         ("support-bundle b.tar.gz --log -", ApiAccess::Here),
         ("ssh-config", ApiAccess::Here),
         ("ssh-config import h --label a=b", ApiAccess::Here),
-        ("get --refresh", ApiAccess::Changes),
-        ("get network", ApiAccess::Changes),
-        ("get network/default", ApiAccess::Changes),
-        (
-            "get --host ssh://root@10.0.0.1?keyfile=/k",
-            ApiAccess::Changes,
-        ),
-        ("describe a", ApiAccess::Looks),
-        ("describe a --host sim:", ApiAccess::Changes),
-        ("get --at 41", ApiAccess::Looks),
+        ("get --refresh", ApiAccess::Asks),
+        ("get network", ApiAccess::Asks),
+        ("get network/default", ApiAccess::Asks),
+        ("get --host ssh://root@10.0.0.1?keyfile=/k", ApiAccess::Asks),
+        ("describe a", ApiAccess::Asks),
+        ("describe a --host sim:", ApiAccess::Asks),
+        ("get --at 41", ApiAccess::Asks),
         ("diff a --at 41 --at 42", ApiAccess::Looks),
         ("diff -f a.yaml", ApiAccess::Changes),
-        ("describe a b", ApiAccess::Looks),
-        ("describe disk data", ApiAccess::Looks),
-        ("describe network/default", ApiAccess::Changes),
-        ("describe network default", ApiAccess::Changes),
+        ("describe a b", ApiAccess::Asks),
+        ("describe disk data", ApiAccess::Asks),
+        ("describe network/default", ApiAccess::Asks),
+        ("describe network default", ApiAccess::Asks),
         ("undo a", ApiAccess::Changes),
-        ("history a", ApiAccess::Looks),
-        ("history a --follow", ApiAccess::Looks),
-        ("events", ApiAccess::Looks),
-        ("events -w --failed", ApiAccess::Looks),
-        ("top", ApiAccess::Here),
-        ("top --once -o json", ApiAccess::Looks),
+        ("history a", ApiAccess::Asks),
+        ("history a --follow", ApiAccess::Asks),
+        ("events", ApiAccess::Asks),
+        ("events -w --failed", ApiAccess::Asks),
+        ("top", ApiAccess::Asks),
+        ("top --once -o json", ApiAccess::Asks),
         ("traces export --endpoint http://c:4318", ApiAccess::Changes),
-        ("logs a", ApiAccess::Looks),
-        ("logs -l app=web --prefix", ApiAccess::Looks),
+        ("logs a", ApiAccess::Asks),
+        ("logs -l app=web --prefix", ApiAccess::Asks),
         ("delete a", ApiAccess::Changes),
         ("resume", ApiAccess::Here),
         ("serve", ApiAccess::Here),
@@ -224,7 +207,7 @@ mod tests {
         ("host accept a", ApiAccess::Changes),
         ("host drain a --stop", ApiAccess::Changes),
         ("host inventory a", ApiAccess::Changes),
-        ("image list", ApiAccess::Looks),
+        ("image list", ApiAccess::Asks),
         ("image upload a.qcow2 -f host.yaml", ApiAccess::Stays),
         ("image prune", ApiAccess::Changes),
         ("image prune --dry-run", ApiAccess::Changes),
@@ -238,7 +221,7 @@ mod tests {
         ("snapshot create a", ApiAccess::Changes),
         ("snapshot restore a-1 --yes", ApiAccess::Changes),
         ("snapshot delete a-1", ApiAccess::Changes),
-        ("get snapshots", ApiAccess::Looks),
+        ("get snapshots", ApiAccess::Asks),
         ("audit verify", ApiAccess::Looks),
         ("audit verify --head /etc/shadow", ApiAccess::Changes),
         (
@@ -316,7 +299,7 @@ mod tests {
             let mut rows = ROWS.iter().filter(|(line, _)| is_of(line, &command));
             let (_, access) = rows.next().unwrap_or_else(|| panic!("no row of {command}"));
             let written = match access {
-                ApiAccess::Looks => "yes",
+                ApiAccess::Looks | ApiAccess::Asks => "yes",
                 ApiAccess::Changes | ApiAccess::Stays => "no",
                 ApiAccess::Here => "–",
             };

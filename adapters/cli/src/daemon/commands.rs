@@ -78,20 +78,15 @@ impl Commands for CallersCommands {
             ApiAccess::Stays if self.stays() => Rights::Everything,
             // The caller continues trying to get the directory for itself.
             ApiAccess::Stays => return Err(passing()),
-            ApiAccess::Here => return Err(unknown()),
+            ApiAccess::Here | ApiAccess::Asks => return Err(unknown()),
         };
-        let follows = cli.command.follows();
         let audits = match &cli.command {
             // Callers share it, so that they need no turns.
             CliCommand::Audit(AuditCommand::Verify(verification)) => !verification.is_shared(),
             CliCommand::Audit(_) | CliCommand::Replay(_) => true,
             _ => false,
         };
-        Ok(CommandNeeds {
-            needs,
-            follows,
-            audits,
-        })
+        Ok(CommandNeeds { needs, audits })
     }
 
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {

@@ -1,9 +1,9 @@
 //! Lets several commands use one state directory: the process that has it answers for the others.
 //!
 //! A state directory belongs to one process at a time. A long command (an `apply` that uploads for an hour)
-//! answers HTTP on a socket in the directory. A second command finds the directory in use, sends its own
-//! command line to the socket (`POST /v1/commands`), and prints the answer: the same output, the same exit
-//! code. The typed resources of `/v1` are for programs.
+//! answers HTTP on a socket in the directory. A second command finds the directory in use. If it reads objects, it
+//! sends typed requests to the socket and prints their answers ([`crate::service`]). The others send their own
+//! command line (`POST /v1/commands`), and print the answer: the same output, the same exit code.
 //!
 //! A daemon (`serve`) also accepts `apply`, with the documents that the caller has read.
 //!
@@ -26,7 +26,7 @@ pub(crate) use client::{
 };
 pub(crate) use commands::{api_problem, command_line, documents_of};
 pub(crate) use consent::forward_asking;
-pub(crate) use place::{RETRY_DELAY, SILENT, TIMEOUT, place, silent};
+pub(crate) use place::{RETRY_DELAY, SILENT, TIMEOUT, place, silent, unanswered_view_socket};
 pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
 pub(crate) use words::{add_option, words};

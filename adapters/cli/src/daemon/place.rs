@@ -60,3 +60,11 @@ pub(crate) fn silent(place: &DaemonAddress) -> ExitProblem {
                   became of a command that was cut off is in `vsiflow history`";
     ExitProblem::new(Exit::Failed, SILENT, message, remedy)
 }
+
+/// The error if no process answers at a read-only socket.
+pub(crate) fn unanswered_view_socket(socket: &Path) -> ExitProblem {
+    let message = format!("no process answers at {}", socket.display());
+    let remedy =
+        "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
+    ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
+}

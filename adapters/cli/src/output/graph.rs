@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use renderdag::{Ancestor, GraphRowRenderer, Renderer};
-use vsiflow_workflows::fleet::{GraphStep, GroupObject, HistoryLine, PoolObject, RunGraph, took};
+use vsiflow_workflows::fleet::{GraphStep, ObjectGraph, RunGraph, took};
 
 use super::{
     symbols::{self, Sign},
@@ -16,21 +16,21 @@ use super::{
 /// How many columns the lines of the graph may use beside a message.
 const LANES: usize = 12;
 
-/// The graph of a run, below a heading. `history` supplies the durations of steps.
-pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> String {
-    let began = times.shown_at(&run.started, Timestamp::now());
-    let head = [
-        run.workflow.as_str(),
-        run.phase,
-        &format!("generation {}", run.generation),
-        &began,
-    ];
-    let durations = run.durations(history);
-    format!(
-        "{}\n{}",
-        head.join("   "),
-        lanes(&run.steps, &durations, terminal_width(), sign_of_step)
-    )
+/// A graph below its heading.
+pub(crate) fn render(graph: &ObjectGraph, times: Times) -> String {
+    let sign = if graph.has_members {
+        sign_of_phase
+    } else {
+        sign_of_step
+    };
+    let drawn = lanes(&graph.nodes, &graph.durations, terminal_width(), sign);
+    if graph.head.is_empty() {
+        return drawn;
+    }
+    let mut head = graph.head.clone();
+    let started = graph.started.as_ref();
+    head.extend(started.map(|at| times.shown_at(at, Timestamp::now())));
+    format!("{}\n{drawn}", head.join("   ").trim_end())
 }
 
 /// The graph of a run in progress, below the name of its entity and its progress.
@@ -48,69 +48,6 @@ pub(crate) fn render_live(
         run.steps.len(),
         lanes(&run.steps, durations, terminal_width(), sign_of_step)
     )
-}
-
-/// A pool above its members.
-pub(crate) fn render_pool(pool: &PoolObject) -> String {
-    let root = node(
-        &pool.metadata.name,
-        &[],
-        pool.status.phase,
-        &pool.status.message,
-    );
-    let after = [pool.metadata.name.clone()];
-    let members = pool.status.members.iter().map(|member| {
-        let name = member_name(&pool.metadata.name, &member.name);
-        node(&name, &after, member.phase.as_str(), "")
-    });
-    let nodes: Vec<_> = std::iter::once(root).chain(members).collect();
-    lanes(&nodes, &BTreeMap::new(), terminal_width(), sign_of_phase)
-}
-
-/// A name that differs from the root's, because node names must be unique.
-fn member_name(root: &str, name: &str) -> String {
-    if name == root {
-        format!("{name} ")
-    } else {
-        name.to_owned()
-    }
-}
-
-/// The waves of a group, each above its members, and these above the next wave.
-pub(crate) fn render_group(group: &GroupObject) -> String {
-    let (mut nodes, mut before) = (Vec::new(), Vec::new());
-    for wave in &group.status.waves {
-        let name = format!("wave {}", wave.name);
-        let gate = if wave.open { "Open" } else { "Closed" };
-        nodes.push(node(&name, &before, gate, ""));
-        let items = wave.items.iter();
-        let items = items.map(|item| node(&item.name, std::slice::from_ref(&name), item.phase, ""));
-        let items: Vec<_> = items.collect();
-        before = if items.is_empty() {
-            vec![name]
-        } else {
-            items.iter().map(|item| item.name.clone()).collect()
-        };
-        nodes.extend(items);
-    }
-    let drawn = lanes(&nodes, &BTreeMap::new(), terminal_width(), sign_of_phase);
-    let status = &group.status;
-    let head = [
-        group.metadata.name.as_str(),
-        status.phase,
-        status.message.as_str(),
-    ];
-    format!("{}\n{drawn}", head.join("   ").trim_end())
-}
-
-fn node(name: &str, after: &[String], state: &'static str, message: &str) -> GraphStep {
-    GraphStep {
-        name: name.to_owned(),
-        after: after.to_vec(),
-        state,
-        message: message.to_owned(),
-        ..GraphStep::default()
-    }
 }
 
 fn lanes(
@@ -134,7 +71,7 @@ fn lanes(
         renderer.next_row(
             step.name.as_str(),
             waiting.collect(),
-            sign(step.state).drawn(ascii).to_owned(),
+            sign(&step.state).drawn(ascii).to_owned(),
             message(step, took, widest, width),
         )
     });
@@ -208,11 +145,18 @@ fn message(step: &GraphStep, took_ms: Option<u64>, widest: usize, width: Option<
 mod tests {
     use super::*;
 
+    fn node(name: &str, after: &[String], state: &'static str) -> GraphStep {
+        GraphStep {
+            after: after.to_vec(),
+            ..step(name, &[], state)
+        }
+    }
+
     fn step(name: &str, after: &[&str], state: &'static str) -> GraphStep {
         GraphStep {
             name: name.to_owned(),
             after: after.iter().map(|&one| one.to_owned()).collect(),
-            state,
+            state: state.into(),
             attempt: 1,
             ..GraphStep::default()
         }
@@ -246,16 +190,15 @@ mod tests {
     fn members_stand_below_their_wave_and_above_the_next_one() {
         let after = |name: &str| [name.to_owned()];
         let nodes = [
-            node("wave control", &[], "Open", ""),
-            node("control", &after("wave control"), "Available", ""),
-            node("bootstrap", &after("wave control"), "Removed", ""),
+            node("wave control", &[], "Open"),
+            node("control", &after("wave control"), "Available"),
+            node("bootstrap", &after("wave control"), "Removed"),
             node(
                 "wave workers",
                 &["control".to_owned(), "bootstrap".to_owned()],
                 "Closed",
-                "",
             ),
-            node("worker", &after("wave workers"), "Progressing", ""),
+            node("worker", &after("wave workers"), "Progressing"),
         ];
         let drawn = lanes(&nodes, &BTreeMap::new(), Some(80), sign_of_phase);
         insta::assert_snapshot!(drawn);

@@ -3,16 +3,12 @@
 //! Paths are evaluated as in RFC 9535. Source of the template's form: "JSONPath Support" of kubectl's
 //! reference.
 
-mod evaluate;
 mod path;
 
 use std::str::FromStr;
 
 use serde_json::Value;
 
-#[cfg(test)]
-pub(crate) use evaluate::evaluation;
-pub(crate) use evaluate::{Evaluation, TooMuch, evaluate};
 pub(crate) use path::ValuePath;
 
 /// How deep ranges may be nested.
@@ -25,7 +21,6 @@ const TEXT_MAX: usize = 16 * 1024;
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Template {
-    text: String,
     parts: Vec<TemplatePart>,
 }
 
@@ -51,10 +46,7 @@ impl FromStr for Template {
             ));
         }
         if rest.is_empty() {
-            Ok(Self {
-                text: text.to_owned(),
-                parts,
-            })
+            Ok(Self { parts })
         } else {
             Err("{end} without {range}".to_owned())
         }
@@ -167,40 +159,29 @@ pub(crate) fn text_of(value: &Value) -> String {
 }
 
 impl Template {
-    /// The template as the user wrote it.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// The template filled in.
-    ///
-    /// # Errors
-    /// If that needs too much.
-    pub(crate) fn render(&self, value: &Value, mut into: Evaluation) -> Result<String, TooMuch> {
-        render(&self.parts, value, &mut into)?;
-        Ok(into.into_text())
+    pub(crate) fn render(&self, value: &Value) -> String {
+        let mut text = String::new();
+        render(&self.parts, value, &mut text);
+        text
     }
 }
 
-fn render(parts: &[TemplatePart], value: &Value, into: &mut Evaluation) -> Result<(), TooMuch> {
+fn render(parts: &[TemplatePart], value: &Value, into: &mut String) {
     for part in parts {
-        into.check()?;
         match part {
-            TemplatePart::Text(words) => into.push(words)?,
+            TemplatePart::Text(words) => into.push_str(words),
             TemplatePart::Path(path) => {
-                for (place, selected) in path.select(value).into_iter().enumerate() {
-                    into.push(if place > 0 { " " } else { "" })?;
-                    into.push(&text_of(selected))?;
-                }
+                let selected = path.select(value).into_iter().map(text_of);
+                into.push_str(&selected.collect::<Vec<_>>().join(" "));
             }
             TemplatePart::Range(path, inner) => {
                 for selected in path.select(value) {
-                    render(inner, selected, into)?;
+                    render(inner, selected, into);
                 }
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -215,7 +196,7 @@ mod tests {
             {"metadata": {"name": "b"}, "status": {"phase": "Failed", "done": 3}},
         ]});
         let template: Template = template.parse().unwrap();
-        template.render(&list, evaluation()).unwrap()
+        template.render(&list)
     }
 
     #[test]

@@ -15,16 +15,18 @@ use vsiflow_steps::host_text;
 
 /// A table: a head and rows.
 pub(crate) struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     fn new(head: &[&'static str]) -> Self {
-        Self {
-            head: head.to_vec(),
-            rows: Vec::new(),
-        }
+        Self::with_head(head.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn with_head(head: Vec<String>) -> Self {
+        let rows = Vec::new();
+        Self { head, rows }
     }
 
     /// Whether there are no rows.
@@ -42,9 +44,7 @@ impl Table {
 
     /// The text: columns as wide as their widest cell, three spaces apart.
     pub(crate) fn render(&self) -> String {
-        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
-        let rows: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
-        rendered(rows.into_iter())
+        rendered(std::iter::once(&self.head).chain(&self.rows))
     }
 
     /// The table without the columns that are empty in every row.
@@ -60,8 +60,7 @@ impl Table {
             let cells = row.iter().zip(&known).filter(|(_, known)| **known);
             cells.map(|(cell, _)| cell.clone()).collect::<Vec<_>>()
         };
-        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
-        let rows: Vec<_> = std::iter::once(&head)
+        let rows: Vec<_> = std::iter::once(&self.head)
             .chain(&self.rows)
             .map(|row| known_cells(row))
             .collect();

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use crate::{
     args::{Cli, Common},
     compose,
-    daemon::{self, RETRY_DELAY, SILENT, TIMEOUT, silent},
+    daemon::{self, ApiAccess, RETRY_DELAY, TIMEOUT, silent},
     exit::{CommandOutcome, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
     runner,
+    service::is_silence,
 };
 
 /// The output of a reading command, run here or in the process that has the state directory, which
@@ -28,6 +29,12 @@ pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
         .map(|word| (*word).to_owned())
         .collect();
     let cli = Cli::try_parse_from(&words).map_err(ExitProblem::defect)?;
+    if ApiAccess::of(&cli) == ApiAccess::Asks {
+        // It finds itself who answers.
+        let common = common.clone();
+        let here = runner::run_here(Cli { common, ..cli });
+        return captured(here).await;
+    }
     let until = Instant::now() + TIMEOUT;
     loop {
         let (common_here, command) = (common.clone(), cli.command.clone());
@@ -44,11 +51,6 @@ pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
     }
 }
 
-/// Whether no process answered, which may be temporary.
-pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
-    [IN_USE, SILENT].contains(&problem.code.as_str())
-}
-
 /// The objects of a list that `get -o json` printed; `None` if the text is not JSON, as when the
 /// process that has the state directory does not answer.
 pub(crate) fn items(text: &str) -> Option<Vec<Value>> {
@@ -60,7 +62,7 @@ pub(crate) fn items(text: &str) -> Option<Vec<Value>> {
 }
 
 /// The output of `here`, or, if another process has the state directory, its output for these words.
-pub(crate) async fn answer(
+async fn answer(
     common: &Common,
     here: impl Future<Output = CommandOutcome>,
     words: Vec<String>,
@@ -73,22 +75,23 @@ pub(crate) async fn answer(
             .map(|bytes| text(&bytes))
             .ok_or_else(|| silent(&place));
     }
-    let sink = Arc::new(OutputSink::default());
-    match sink::with(sink.clone(), here).await {
+    match captured(here).await {
         Err(problem) if problem.code == IN_USE => {
             let state = compose::state_path(common)?;
             let printed = daemon::ask(&state, words).await?;
             printed.map(|bytes| text(&bytes)).ok_or(problem)
         }
-        Err(problem) => Err(problem),
-        Ok(_) => {
-            let all = sink.take().into_iter();
-            let results = all.filter(|(to_err, _)| !to_err);
-            Ok(text(
-                &results.flat_map(|(_, bytes)| bytes).collect::<Vec<_>>(),
-            ))
-        }
+        done => done,
     }
+}
+
+/// What a command that runs here prints.
+async fn captured(here: impl Future<Output = CommandOutcome>) -> Result<String, ExitProblem> {
+    let sink = Arc::new(OutputSink::default());
+    sink::with(sink.clone(), Box::pin(here)).await?;
+    let printed = sink.take().into_iter().filter(|(to_err, _)| !to_err);
+    let bytes: Vec<_> = printed.flat_map(|(_, bytes)| bytes).collect();
+    Ok(text(&bytes))
 }
 
 fn text(bytes: &[u8]) -> String {

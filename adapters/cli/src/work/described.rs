@@ -6,16 +6,17 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use vsiflow_file::InputText;
-use vsiflow_workflows::spec::server_type::ServerType;
-
-use super::{
-    ask,
-    documents::{CommandDocuments, gather},
+use vsiflow_workflows::{
+    kinds::{ObjectKind, TableQuery},
+    spec::server_type::ServerType,
 };
+
+use super::documents::{CommandDocuments, gather};
 use crate::{
     args::{Common, CreateArgs},
     compose::App,
     exit::{Exit, ExitProblem},
+    service,
     user_file::beginning,
 };
 
@@ -98,13 +99,19 @@ async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
             guest: Map::new(),
         });
     }
-    let found = ask::ask(common, &["get", "type", name, "-o", "json"]).await;
+    let query = TableQuery {
+        names: vec![name.to_owned()],
+        ..TableQuery::default()
+    };
+    let found = service::objects(common, ObjectKind::Type, query).await;
     let found = found.map_err(|problem| match problem.exit {
         Exit::NotFound => unknown_type(name),
         _ => problem,
     })?;
-    let found: Value = serde_json::from_str(&found).map_err(ExitProblem::defect)?;
-    let status = found.get("status").ok_or_else(|| unknown_type(name))?;
+    let found = found
+        .first()
+        .and_then(|server_type| server_type.get("status"));
+    let status = found.ok_or_else(|| unknown_type(name))?;
     if status.get("phase").is_some() {
         let why = status.get("message").and_then(Value::as_str);
         return Err(unreadable_type(name, why.unwrap_or_default()));

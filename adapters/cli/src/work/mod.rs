@@ -37,4 +37,4 @@ pub(crate) use wait::{
     Until, await_pools_of, elapsed, report_deletions, report_recorded, see_through, until_decided,
     watch,
 };
-pub(crate) use watch_hosts::{keep_current, report_unreachable, watch_hosts};
+pub(crate) use watch_hosts::{keep_current, watch_hosts};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{FleetError, Fleets},
-    kinds::ListedObject,
+    kinds::{ListedObject, TableQuery},
     record::kind,
 };
 
@@ -214,7 +214,7 @@ pub(crate) async fn print_objects(
         OutputFormat::Name => targets
             .iter()
             .for_each(|target| output::line(&target.shown())),
-        OutputFormat::Wide => print_tables(&objects(app, targets).await?),
+        OutputFormat::Wide => print_tables(&objects(app, targets).await?)?,
         format => {
             let objects = objects(app, targets).await?;
             let values = objects.iter().map(|(_, object)| object.to_json());
@@ -246,16 +246,22 @@ async fn objects(
     Ok(objects)
 }
 
-fn print_tables(objects: &[(ObjectKind, Box<dyn ListedObject>)]) {
+fn print_tables(objects: &[(ObjectKind, Box<dyn ListedObject>)]) -> Result<(), ExitProblem> {
     if objects.is_empty() {
-        return output::note("No objects found.");
+        output::note("No objects found.");
     }
     let form = table::TableForm::wide(true);
+    let query = TableQuery {
+        wide: true,
+        ..TableQuery::default()
+    };
     for kind in ObjectKind::ALL {
         let of_kind = objects.iter().filter(|(own, _)| own == kind);
-        let table = table::objects(*kind, of_kind.map(|(_, object)| object.as_ref()), form);
-        if !table.is_empty() {
+        let listed = kind.table_of(of_kind.map(|(_, object)| object.as_ref()), &query)?;
+        if !listed.rows.is_empty() {
+            let table = table::objects(&listed.columns, &listed.rows, form);
             output::table(&table, kind.words().plural);
         }
     }
+    Ok(())
 }

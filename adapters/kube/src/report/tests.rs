@@ -46,8 +46,8 @@ fn object(phase: Phase, description: &str) -> VsiObject {
             evidence: Vec::new(),
             snapshots: None,
             conditions: vec![fleet::Condition {
-                name: "Ready",
-                status: if ready { "True" } else { "False" },
+                name: "Ready".into(),
+                status: if ready { "True" } else { "False" }.into(),
                 reason: phase.to_string(),
                 message: String::new(),
                 last_transition_time: "2026-01-01T00:00:00Z".to_owned(),

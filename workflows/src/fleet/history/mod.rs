@@ -4,6 +4,8 @@ pub(super) mod events;
 pub(super) mod evidence;
 pub(super) mod listings;
 pub(super) mod logs;
+pub(super) mod object_graph;
 pub(super) mod outputs;
+pub(super) mod page;
 pub(super) mod run_graphs;
 pub(super) mod unfinished;

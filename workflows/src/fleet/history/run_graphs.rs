@@ -1,16 +1,16 @@
 //! The runs of an entity with their step graphs, for display.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::{EntityId, NodeState, RunId, RunState};
 
 use super::listings::{began, phase};
 use crate::fleet::{Fleet, FleetError, HistoryHandle, HistoryLine, vsi::object::rfc3339};
 
 /// A run and the steps of its graph.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunGraph {
     /// The run's id.
@@ -22,7 +22,7 @@ pub struct RunGraph {
     /// When it began, RFC 3339.
     pub started: String,
     /// `Active`, `Paused`, `Succeeded`, `Failed`, `Cancelled` or `Superseded`.
-    pub phase: &'static str,
+    pub phase: Cow<'static, str>,
     /// Its steps; those that a step comes after stand before it.
     pub steps: Vec<GraphStep>,
 }
@@ -39,7 +39,7 @@ impl RunGraph {
 }
 
 /// A step of a graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GraphStep {
     /// Its name.
@@ -47,11 +47,11 @@ pub struct GraphStep {
     /// The steps that must have succeeded before.
     pub after: Vec<String>,
     /// `Waiting`, `Running`, `Delayed`, `Blocked`, `Succeeded`, `Failed` or `Skipped`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// The newest attempt; 0 before the first.
     pub attempt: u32,
     /// When it succeeded, or is attempted again, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// What it stands at.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -106,7 +106,7 @@ fn run_graph(id: RunId, run: &RunState) -> RunGraph {
         };
         run.nodes.get(&node.name).map_or_else(
             || GraphStep {
-                state: "Waiting",
+                state: "Waiting".into(),
                 ..step.clone()
             },
             |state| of_state(step.clone(), state),
@@ -117,7 +117,7 @@ fn run_graph(id: RunId, run: &RunState) -> RunGraph {
         workflow: run.graph.iter().map(|g| g.workflow.to_string()).collect(),
         generation: run.generation,
         started: began(id),
-        phase: phase(run),
+        phase: phase(run).into(),
         steps: steps.collect(),
     }
 }
@@ -134,7 +134,7 @@ fn of_state(step: GraphStep, state: &NodeState) -> GraphStep {
     };
     let message = state.failure().map(|why| format!("{why}. {}", why.remedy));
     GraphStep {
-        state: word,
+        state: word.into(),
         attempt: state.attempt(),
         at: at.map(rfc3339),
         message: message.unwrap_or_default(),

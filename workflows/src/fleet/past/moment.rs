@@ -3,14 +3,14 @@
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vsiflow_engine::{journal::Offset, model::Timestamp};
 
 use crate::fleet::vsi::object::rfc3339;
 
 /// A moment: `OFFSET`, in a set of journals `JOURNAL:OFFSET`, or a time such as `2026-11-22T09:30:00Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum Moment {
     /// When the event of this offset was recorded; that event is included.
@@ -58,6 +58,12 @@ impl TryFrom<String> for Moment {
 
     fn try_from(text: String) -> Result<Self, InvalidMoment> {
         text.parse()
+    }
+}
+
+impl From<Moment> for String {
+    fn from(moment: Moment) -> Self {
+        moment.to_string()
     }
 }
 

@@ -149,8 +149,8 @@ fn by_node(
         (None, None) => ("Unknown", "Pending", String::new()),
     };
     Condition {
-        name,
-        status,
+        name: name.into(),
+        status: status.into(),
         reason: reason.to_owned(),
         message,
         last_transition_time: rfc3339(done.unwrap_or(since)),

@@ -1,6 +1,6 @@
 //! VSIs as Kubernetes-shaped objects. The names of their keys are stable.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -102,10 +102,10 @@ pub struct VsiStatus {
 
 impl VsiStatus {
     /// The status of the `Ready` condition: `True`, `False` or `Unknown`.
-    pub fn ready(&self) -> &'static str {
+    pub fn ready(&self) -> Cow<'static, str> {
         let mut conditions = self.conditions.iter();
         let ready = conditions.find(|condition| condition.name == "Ready");
-        ready.map_or("Unknown", |ready| ready.status)
+        ready.map_or(Cow::Borrowed("Unknown"), |ready| ready.status.clone())
     }
 }
 

@@ -4,6 +4,7 @@
 //! state objects, the summary is still valid. So a list costs only what changed since the last one.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -33,7 +34,7 @@ pub struct VsiSummary {
     /// The phase.
     pub phase: Phase,
     /// The status of the `Ready` condition: `True`, `False` or `Unknown`.
-    pub ready: &'static str,
+    pub ready: Cow<'static, str>,
     /// The host's id.
     pub host: String,
     /// The guest's addresses.
@@ -213,9 +214,9 @@ impl Fleet {
             metadata: metadata(known, created),
             phase,
             ready: if conditions::is_ready(known) {
-                "True"
+                Cow::Borrowed("True")
             } else {
-                "False"
+                Cow::Borrowed("False")
             },
             host: known.record.vsi.host.clone(),
             ip_addresses,

@@ -5,7 +5,8 @@ use vsiflow_workflows::fleet::HistoryLine;
 use crate::{
     args::HistoryFormat,
     exit::ExitProblem,
-    output::{self, jsonpath, sink, table},
+    off_runtime::in_turn,
+    output::{self, sink, table},
 };
 
 /// How many events are printed at a time.
@@ -27,7 +28,7 @@ pub(in crate::command) async fn print_all(
         return Ok(());
     }
     let wide = output.is_some();
-    let table = jsonpath::evaluate(move |_| Ok(EventTable::of(&lines, wide, head))).await?;
+    let table = in_turn(move || EventTable::of(&lines, wide, head)).await?;
     table.print();
     Ok(())
 }

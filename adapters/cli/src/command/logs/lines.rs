@@ -7,15 +7,14 @@ use vsiflow_steps::{
     guest::pattern::{LinePattern, MatchBudget, matching},
     ports::ConsolePosition,
 };
-use vsiflow_workflows::fleet::ConsoleLog;
 
 use super::times::LineClock;
 use crate::{
-    actor,
-    args::LogsArgs,
-    compose::App,
+    args::{Common, EventFilter, LogsArgs},
+    command::event_lines::EventSource,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    service::{self, ConsoleReader},
 };
 
 /// How often a followed log is polled.
@@ -34,7 +33,7 @@ const STARTS: &str = "start_domain";
 /// A console, the position up to which it was read, and the filter for its lines.
 pub(super) struct LogReader {
     name: String,
-    log: ConsoleLog,
+    log: ConsoleReader,
     at: ConsolePosition,
     lines: LineSplitter,
     since: TimeFilter,
@@ -49,18 +48,18 @@ impl LogReader {
     ///
     /// # Errors
     /// When there is no such VSI, or the journal cannot be read.
-    pub(super) async fn open(app: &App, args: &LogsArgs, name: &str) -> Result<Self, ExitProblem> {
-        let log = app
-            .fleet
-            .history()
-            .console_log(&args.namespace, name)
-            .await?;
+    pub(super) async fn open(
+        common: &Common,
+        args: &LogsArgs,
+        name: &str,
+    ) -> Result<Self, ExitProblem> {
+        let log = service::console_reader(common, &args.namespace, name).await?;
         let since = args
             .since
             .and_then(|since| SignedDuration::try_from(since).ok());
         let since = since.and_then(|since| Timestamp::now().checked_sub(since).ok());
         let started = match since {
-            Some(_) => started(app, &args.namespace, name).await?,
+            Some(_) => started(common, &args.namespace, name).await?,
             None => None,
         };
         Ok(Self {
@@ -148,8 +147,14 @@ impl HeldLines {
 }
 
 /// When a VSI was last started.
-async fn started(app: &App, namespace: &str, name: &str) -> Result<Option<Timestamp>, ExitProblem> {
-    let history = app.fleet.history().lines(namespace, name).await?;
+async fn started(
+    common: &Common,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Timestamp>, ExitProblem> {
+    let names = [name.to_owned()];
+    let mut source = EventSource::of_objects(namespace, &names, &EventFilter::default(), 0);
+    let history = source.read(common).await?;
     let is_start =
         |kind: &str, step: Option<&str>| kind == "step_succeeded" && step == Some(STARTS);
     let starts = history.iter().rev();
@@ -193,8 +198,7 @@ struct LineGrep {
 
 impl LineGrep {
     fn of(pattern: LinePattern) -> Self {
-        let owner = actor::caller().map(|caller| caller.key());
-        let budget = MatchBudget::of(&owner.unwrap_or_default());
+        let budget = MatchBudget::of("");
         Self { pattern, budget }
     }
 

@@ -1,8 +1,8 @@
-//! JSON paths of callers, and the limits within which a daemon evaluates them.
+//! JSON paths of users, and their limits.
 //!
-//! A path comes from whoever may look, and is evaluated by the daemon. The parser needs exponential time
-//! for nested functions, and unions multiply what they select. So a path is short and shallow, its
-//! selections have a bound, and its filters compare single fields.
+//! The client evaluates them. But a daemon parses the command lines that callers send, whatever is in them. The parser
+//! needs exponential time for nested functions, and unions multiply what they select. So a path is short and shallow,
+//! its selections have a bound, and its filters compare single fields.
 
 use std::num::NonZeroUsize;
 use std::sync::Once;

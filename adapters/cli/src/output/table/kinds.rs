@@ -2,7 +2,7 @@
 
 use vsiflow_workflows::{
     fleet::TokenObject,
-    kinds::{Cell, Head, ListedObject, NameScope, ObjectKind},
+    kinds::{Cell, Head, ObjectRow},
 };
 
 use super::{
@@ -34,45 +34,38 @@ impl TableForm {
         }
     }
 
-    fn head(self, head: Head) -> &'static str {
-        match (head, self.times) {
+    fn head(self, head: &Head) -> String {
+        let word = match (head, self.times) {
             (Head::Word(word), _) => word,
             (Head::Since, Times::Relative) => "AGE",
             (Head::Since, Times::Absolute) => "CREATED",
-        }
+        };
+        word.to_owned()
     }
 
-    fn cell(self, cell: Cell) -> String {
+    fn cell(self, cell: &Cell) -> String {
         match cell {
-            Cell::Text(text) => text,
-            Cell::Optional(text) => or_none(text),
-            Cell::Size(bytes) => mib(bytes),
-            Cell::Digest(digits) if self.wide => digits,
+            Cell::Text(text) => text.clone(),
+            Cell::Optional(text) => or_none(text.clone()),
+            Cell::Size(bytes) => mib(*bytes),
+            Cell::Digest(digits) if self.wide => digits.clone(),
             Cell::Digest(digits) => digits.chars().take(DIGEST_LEN).collect(),
-            Cell::Time(moment) => self.times.shown(&moment),
+            Cell::Time(moment) => self.times.shown(moment),
             Cell::Never => "<never>".to_owned(),
             Cell::Absent => or_none(String::new()),
         }
     }
 }
 
-/// The table of the objects of a kind.
-pub(crate) fn objects<'o>(
-    kind: ObjectKind,
-    objects: impl IntoIterator<Item = &'o dyn ListedObject>,
-    form: TableForm,
-) -> Table {
-    let has_namespaces = form.namespaces && kind.names() == NameScope::Namespace;
-    let namespace_head = has_namespaces.then_some("NAMESPACE");
-    let heads = kind.heads(form.wide).into_iter();
-    let heads = heads.map(|head| form.head(head));
-    let head: Vec<_> = namespace_head.into_iter().chain(heads).collect();
-    let mut table = Table::new(&head);
-    table.rows.extend(objects.into_iter().map(|object| {
-        let namespace = object.identity().namespace.unwrap_or_default();
-        let namespace = has_namespaces.then(|| namespace.to_owned());
-        let cells = object.cells(form.wide).into_iter();
-        let cells = cells.map(|cell| form.cell(cell));
+/// The table of objects.
+pub(crate) fn objects(columns: &[Head], rows: &[ObjectRow], form: TableForm) -> Table {
+    let namespace_head = form.namespaces.then(|| "NAMESPACE".to_owned());
+    let heads = columns.iter().map(|head| form.head(head));
+    let mut table = Table::with_head(namespace_head.into_iter().chain(heads).collect());
+    table.rows.extend(rows.iter().map(|row| {
+        let namespace = row.namespace.clone().unwrap_or_default();
+        let namespace = form.namespaces.then_some(namespace);
+        let cells = row.cells.iter().map(|cell| form.cell(cell));
         namespace.into_iter().chain(cells).collect()
     }));
     table

@@ -1,4 +1,6 @@
-//! Collects the state of the fleet for one refresh of `top`.
+//! The fleet at one moment, for a screen that shows all of it: VSIs, steps that are not done, uploads and hosts.
+
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -7,13 +9,12 @@ use vsiflow_engine::{
     journal::Offset,
     model::{EntityId, EventKind},
 };
-use vsiflow_top::{FleetSnapshot, HostRow, StepRow, UploadRow, VsiRow};
-use vsiflow_workflows::{
+
+pub use self::rows::{FleetOverview, HostOverview, StepOverview, UploadOverview, VsiOverview};
+use crate::{
     fleet::{Fleet, FleetError, HostObject, ImageObject, UnfinishedStep, VsiSummary},
     record::kind,
 };
-
-use crate::{args::Common, compose::App, exit::ExitProblem};
 
 /// The most steps that are listed.
 const STEPS: usize = 1_000;
@@ -22,24 +23,24 @@ const EVENTS: u64 = 10_000;
 /// How many events are read at a time.
 const PAGE: usize = 1_000;
 
-pub(super) async fn of(
-    common: &Common,
-    from: Option<Offset>,
-) -> Result<FleetSnapshot, ExitProblem> {
-    let app = App::open(common).await?;
-    let snapshot = snapshot(&app.fleet, from).await;
-    app.close().await;
-    Ok(snapshot?)
+impl Fleet {
+    /// The fleet at this moment, with the number of steps that ended since an offset. Cancel safe.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn overview(&self, from: Option<Offset>) -> Result<FleetOverview, FleetError> {
+        overview(self, from).await
+    }
 }
 
-async fn snapshot(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, FleetError> {
+async fn overview(fleet: &Fleet, from: Option<Offset>) -> Result<FleetOverview, FleetError> {
     let now = Timestamp::now();
     let end = fleet.history().end();
     let vsis = fleet.vsis().summaries(false).await?;
     let images = fleet.images().list().await?;
     let (steps, more) = fleet.history().unfinished_steps(STEPS);
     let names = names(fleet, &steps, &images).await?;
-    Ok(FleetSnapshot {
+    Ok(FleetOverview {
         end,
         counted_from: from,
         steps_ended: match from {
@@ -83,15 +84,15 @@ async fn steps_ended(fleet: &Fleet, from: Offset, end: Offset) -> Result<u64, Fl
     Ok(ended)
 }
 
-fn row(vsi: &VsiSummary, now: Timestamp) -> VsiRow {
+fn row(vsi: &VsiSummary, now: Timestamp) -> VsiOverview {
     let made = vsi.metadata.creation_timestamp.parse::<Timestamp>();
     let age = made.map_or(0, |made| now.duration_since(made).as_secs());
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    VsiRow {
+    VsiOverview {
         namespace: vsi.metadata.namespace.clone(),
         name: vsi.metadata.name.clone(),
         phase: vsi.phase.as_str().to_owned(),
-        ready: vsi.ready.to_owned(),
+        ready: vsi.ready.to_string(),
         step: vsi.current_step.clone(),
         progress: vsi
             .progress
@@ -153,9 +154,9 @@ async fn names(
     Ok(names)
 }
 
-fn step_row(step: UnfinishedStep, names: &Names) -> StepRow {
+fn step_row(step: UnfinishedStep, names: &Names) -> StepOverview {
     let (namespace, name) = names.get(&step.entity).cloned().unwrap_or_default();
-    StepRow {
+    StepOverview {
         kind: step.entity.kind().to_string(),
         namespace,
         name,
@@ -167,9 +168,9 @@ fn step_row(step: UnfinishedStep, names: &Names) -> StepRow {
     }
 }
 
-fn upload(image: ImageObject) -> Option<UploadRow> {
+fn upload(image: ImageObject) -> Option<UploadOverview> {
     let progress = image.progress?;
-    Some(UploadRow {
+    Some(UploadOverview {
         image: image.name,
         host: image.host,
         pool: image.pool,
@@ -181,11 +182,11 @@ fn upload(image: ImageObject) -> Option<UploadRow> {
     })
 }
 
-fn host(host: HostObject) -> HostRow {
+fn host(host: HostObject) -> HostOverview {
     let room = host.room;
     let sizes = room.pools.values().filter_map(|pool| pool.capacity);
     let promised = room.pools.values().map(|pool| pool.promised);
-    HostRow {
+    HostOverview {
         name: host.name,
         status: host.status,
         vsis: u64::try_from(host.vsis).unwrap_or(u64::MAX),

@@ -1,12 +1,13 @@
-//! A snapshot of the fleet for display. It is sent as JSON between processes of different versions:
-//! fields that one of them does not know are absent.
+//! The rows of an overview. It is sent as JSON between processes of different versions: fields that one of them does
+//! not know are absent.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The fleet at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct FleetSnapshot {
+pub struct FleetOverview {
     /// The offset that the next event will have.
     pub end: u64,
     /// The offset from which ended steps were counted; none if no count was requested.
@@ -18,21 +19,21 @@ pub struct FleetSnapshot {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     /// The VSIs that are not deleted.
-    pub vsis: Vec<VsiRow>,
+    pub vsis: Vec<VsiOverview>,
     /// The steps that run, wait for their next attempt, or are blocked.
-    pub steps: Vec<StepRow>,
+    pub steps: Vec<StepOverview>,
     /// The number of steps beyond those.
     pub more_steps: u64,
     /// The images that are being uploaded.
-    pub uploads: Vec<UploadRow>,
+    pub uploads: Vec<UploadOverview>,
     /// The hosts.
-    pub hosts: Vec<HostRow>,
+    pub hosts: Vec<HostOverview>,
 }
 
 /// A VSI.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct VsiRow {
+pub struct VsiOverview {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -57,9 +58,9 @@ pub struct VsiRow {
 }
 
 /// A step that is not done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct StepRow {
+pub struct StepOverview {
     /// The kind of the step's object, such as `vsi`.
     pub kind: String,
     /// The namespace of the object; empty if it has none.
@@ -81,9 +82,9 @@ pub struct StepRow {
 }
 
 /// An image that is being uploaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct UploadRow {
+pub struct UploadOverview {
     /// Its name.
     pub image: String,
     /// The host's ID.
@@ -106,9 +107,9 @@ pub struct UploadRow {
 }
 
 /// A host with its capacity and what is promised there. What it never reported is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct HostRow {
+pub struct HostOverview {
     /// Its ID.
     pub name: String,
     /// `Ready`, `NotReady` or `Unknown`, with `,SchedulingDisabled` if it is cordoned.

@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeSet, io::IsTerminal as _};
 
-use vsiflow_top::{FleetSnapshot, VsiRow};
+use vsiflow_api::{GraphRequest, OverviewRequest};
+use vsiflow_workflows::fleet::VsiOverview;
 
 use crate::{
-    args::{Common, GetArgs, ObjectKind},
+    args::Common,
     output::{
-        self,
+        self, graph,
         pane::{Pane, PanePrinter},
+        times::Times,
     },
-    work,
-    work::ask::ask,
+    service, work,
 };
 
 /// How many graphs are drawn: a terminal has room for few.
@@ -49,7 +50,7 @@ impl LiveGraphs {
     pub(in crate::command) async fn finish(mut self, common: &Common) {
         let mut text = String::new();
         for (namespace, name) in std::mem::take(&mut self.drawn).iter().take(MAX) {
-            text.push_str(&graph(common, namespace, name).await);
+            text.push_str(&graph_of(common, namespace, name).await);
         }
         self.pane.clear();
         if !text.is_empty() {
@@ -57,35 +58,20 @@ impl LiveGraphs {
         }
     }
 
-    /// Draws the VSIs in progress that are in the list.
-    pub(super) async fn draw_those_in(&mut self, common: &Common, args: &GetArgs, list: &str) {
-        if !args.shows(ObjectKind::Vsi) {
-            return;
-        }
-        let scope = &args.scope;
-        let is_listed = |vsi: &VsiRow| {
-            let here = scope.all_namespaces || vsi.namespace == scope.namespace;
-            here && list.split_whitespace().any(|word| word == vsi.name)
-        };
-        self.draw(common, is_listed).await;
-    }
-
     /// Draws the VSIs in progress that match. If nothing answers, the drawn graphs remain.
     pub(in crate::command) async fn draw(
         &mut self,
         common: &Common,
-        is_meant: impl Fn(&VsiRow) -> bool,
+        is_meant: impl Fn(&VsiOverview) -> bool,
     ) {
-        let Ok(look) = Box::pin(ask(common, &["top", "--once"])).await else {
-            return;
-        };
-        let Ok(fleet) = serde_json::from_str::<FleetSnapshot>(&look) else {
+        let request = OverviewRequest::default();
+        let Ok(fleet) = Box::pin(service::call(common, request)).await else {
             return;
         };
         let worked_on = fleet.vsis.iter().filter(|vsi| vsi.progress.is_some());
         let mut text = String::new();
         for vsi in worked_on.filter(|vsi| is_meant(vsi)).take(MAX) {
-            text.push_str(&graph(common, &vsi.namespace, &vsi.name).await);
+            text.push_str(&graph_of(common, &vsi.namespace, &vsi.name).await);
             let name = (vsi.namespace.clone(), vsi.name.clone());
             self.drawn.insert(name);
         }
@@ -93,13 +79,17 @@ impl LiveGraphs {
     }
 }
 
-/// The graph of a VSI below its name; empty if nothing answers.
-async fn graph(common: &Common, namespace: &str, name: &str) -> String {
-    let words = ["history", "--graph", "-n", namespace, name];
-    let graph = Box::pin(ask(common, &words)).await.unwrap_or_default();
-    if graph.is_empty() {
-        return graph;
-    }
+/// The graph of a VSI below its name; empty if it has none, or nothing answers.
+async fn graph_of(common: &Common, namespace: &str, name: &str) -> String {
+    let request = GraphRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let answer = Box::pin(service::call(common, request)).await;
+    let Some(newest) = answer.ok().and_then(|drawn| drawn.graph) else {
+        return String::new();
+    };
     let label = work::label(namespace, name);
-    format!("vsi/{label}   {}\n\n", graph.trim_end())
+    let drawn = graph::render(&newest, Times::default());
+    format!("vsi/{label}   {}\n\n", drawn.trim_end())
 }

@@ -1,0 +1,145 @@
+//! The service: typed requests, answered here, over a socket or from another machine.
+//!
+//! A [`ServiceRequest`] states once what a request carries, what its answer is, who may send it, and how it is answered
+//! from the journals. Whoever has the journals open calls [`Api::call`]; everybody else sends the same request with
+//! [`call_daemon`]. Both get the same answer, so that clients parse, call and print, and know no other difference.
+//!
+//! ```text
+//! POST /v1/table      a list of objects of any kind, as rows
+//! POST /v1/describe   everything known about an object
+//! POST /v1/history    events of an object or of everything, page by page
+//! POST /v1/graph      the steps of an object's newest run, or its members
+//! POST /v1/console-log, /v1/boot-evidence
+//!                     what a guest wrote to its console, piece by piece; what is stored of a failed boot
+//! POST /v1/overview   VSIs, steps that are not done, uploads and hosts, as they are now
+//! POST /v1/refresh    scans the hosts, and records how VSIs differ from what was written
+//! ```
+//!
+//! What a request never does: read a file of the caller, format text for people, or evaluate an expression of the
+//! caller. That is the client's work, with the client's time and memory.
+
+mod console_log;
+mod events;
+mod overview;
+mod reading;
+mod refresh;
+mod remote;
+
+use aide::axum::{ApiRouter, routing::post_with};
+use axum::{Extension, Json, extract::State, middleware};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::{
+    console_log::{
+        BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest, StoredEvidence,
+    },
+    events::{DrawnObject, EventsRequest, GraphRequest},
+    overview::OverviewRequest,
+    reading::{AsOf, DescribeRequest, DescribedObject, ListedObjects, TableRequest},
+    refresh::{RefreshRequest, RefreshedHosts, UnreachableHost},
+    remote::{CallError, call_daemon},
+};
+use crate::{
+    Caller, Problem, Rights,
+    api::Api,
+    caller,
+    json_body::JsonBody,
+    v1::{Answer, about},
+};
+
+/// How a request is called in the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// Its name in the description.
+    pub id: &'static str,
+    /// Its path.
+    pub path: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+}
+
+/// A request to the service.
+pub trait ServiceRequest:
+    Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// The answer to it.
+    type Answer: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// How it is called.
+    const OPERATION: Operation;
+    /// Whether it records something in the journal.
+    const RECORDS: bool = false;
+
+    /// The rights that every such request needs. They are checked before the request is read.
+    const NEEDS: Rights;
+
+    /// The rights that this one needs.
+    fn needs(&self) -> Rights {
+        Self::NEEDS
+    }
+
+    /// Whether a host is asked for the answer, so that it may be long in coming.
+    fn asks_hosts(&self) -> bool {
+        false
+    }
+
+    /// Answers it, for a caller with the rights. Cancel safe.
+    fn answer(
+        self,
+        api: &Api,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+}
+
+impl Api {
+    /// Answers a request of this caller.
+    ///
+    /// # Errors
+    /// The caller may not send it, or as the request says.
+    pub async fn call<R: ServiceRequest>(
+        &self,
+        caller: &Caller,
+        request: R,
+    ) -> Result<R::Answer, Problem> {
+        if caller.rights < request.needs() {
+            return Err(caller.refused());
+        }
+        let _place = if request.asks_hosts() {
+            self.turns().reader(caller).await?
+        } else {
+            self.turns().request(caller).await?
+        };
+        request.answer(self, caller).await
+    }
+}
+
+/// The routes of all requests.
+pub(crate) fn routes() -> ApiRouter<Api> {
+    route_of::<TableRequest>()
+        .merge(route_of::<DescribeRequest>())
+        .merge(route_of::<EventsRequest>())
+        .merge(route_of::<GraphRequest>())
+        .merge(route_of::<ConsoleLogRequest>())
+        .merge(route_of::<BootEvidenceRequest>())
+        .merge(route_of::<OverviewRequest>())
+        .merge(route_of::<RefreshRequest>())
+}
+
+fn route_of<R: ServiceRequest>() -> ApiRouter<Api> {
+    let Operation { id, path, summary } = R::OPERATION;
+    let answers = post_with(answer::<R>, about(id, "service", summary));
+    let route = ApiRouter::new().api_route(path, answers);
+    match R::NEEDS {
+        Rights::Look => route,
+        Rights::Operate => route.route_layer(middleware::from_fn(caller::may_operate)),
+        Rights::Everything => route.route_layer(middleware::from_fn(caller::may_change)),
+    }
+}
+
+async fn answer<R: ServiceRequest>(
+    State(api): State<Api>,
+    Extension(sender): Extension<Caller>,
+    JsonBody(request): JsonBody<R>,
+) -> Answer<R::Answer> {
+    Ok(Json(api.call(&sender, request).await?))
+}

@@ -1,0 +1,319 @@
+//! Where a command's requests are answered: here, on the journal that it opens, or by the daemon that has the journal or
+//! that the user named.
+//!
+//! A command sends typed requests and prints their answers. It does not know who answers: `--server` and `--read-only`
+//! name a daemon; otherwise this process opens the journal for the time of its requests, and asks the process that has
+//! it in use. Between two requests other processes may have it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use vsiflow_api::{
+    Api, CallError, Caller, ConsoleLogRequest, DaemonAddress, Rights, ServiceRequest, TableRequest,
+    call_daemon,
+};
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::{
+    fleet::{ConsoleLog, Fleets, LogChunk},
+    kinds::{ObjectKind, ObjectRow, TableQuery},
+};
+
+use crate::{
+    actor,
+    args::Common,
+    compose::{self, App},
+    daemon::{self, RETRY_DELAY, SILENT, Silence, TIMEOUT, silent, unanswered_view_socket},
+    exit::{ExitProblem, IN_USE},
+};
+
+/// Has a request answered. Cancel safe.
+///
+/// # Errors
+/// As the request says. If nothing answers, [`is_silence`] is true of the problem.
+pub(crate) async fn call<R: ServiceRequest + Clone>(
+    common: &Common,
+    request: R,
+) -> Result<R::Answer, ExitProblem> {
+    let answers = call_all(common, &[request]).await?.pop();
+    answers.ok_or_else(|| ExitProblem::defect("a request without its answer"))
+}
+
+/// Has requests answered, one after the other, and all of them before this returns. Cancel safe.
+///
+/// # Errors
+/// As for [`call`]; the first problem ends it.
+pub(crate) async fn call_all<R: ServiceRequest + Clone>(
+    common: &Common,
+    requests: &[R],
+) -> Result<Vec<R::Answer>, ExitProblem> {
+    in_session(common, R::RECORDS, |session| {
+        let requests = requests.to_vec();
+        async move { session.call_all(requests).await }
+    })
+    .await
+}
+
+/// The objects of a kind that a query asks for, as rows.
+///
+/// # Errors
+/// As for [`call`].
+pub(crate) async fn rows(
+    common: &Common,
+    kind: ObjectKind,
+    query: TableQuery,
+) -> Result<Vec<ObjectRow>, ExitProblem> {
+    let request = TableRequest {
+        kind,
+        query,
+        at: None,
+    };
+    Ok(call(common, request).await?.table.rows)
+}
+
+/// The objects of a kind that a query asks for, whole.
+///
+/// # Errors
+/// As for [`call`].
+pub(crate) async fn objects(
+    common: &Common,
+    kind: ObjectKind,
+    query: TableQuery,
+) -> Result<Vec<Value>, ExitProblem> {
+    let query = TableQuery {
+        objects: true,
+        ..query
+    };
+    let rows = rows(common, kind, query).await?.into_iter();
+    Ok(rows.filter_map(|row| row.object).collect())
+}
+
+/// What reads a VSI's console log.
+///
+/// # Errors
+/// As for [`ServiceSession::console_reader`].
+pub(crate) async fn console_reader(
+    common: &Common,
+    namespace: &str,
+    name: &str,
+) -> Result<ConsoleReader, ExitProblem> {
+    let opened = in_session(common, false, |session| async move {
+        session.console_reader(namespace, name).await
+    });
+    opened.await
+}
+
+/// Whether a problem says that no process answered, which may be temporary.
+pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
+    [IN_USE, SILENT].contains(&problem.code.as_str())
+}
+
+/// Does work that sends requests, in a session that all of them share. If the process that has the journal does not
+/// answer or has just ended, all of it is done again, for a few seconds.
+pub(crate) async fn in_session<T, Work>(
+    common: &Common,
+    records: bool,
+    work: impl Fn(Arc<ServiceSession>) -> Work,
+) -> Result<T, ExitProblem>
+where
+    Work: Future<Output = Result<T, ExitProblem>> + Send,
+{
+    let until = Instant::now() + TIMEOUT;
+    let is_named = daemon::place(common)?.is_some();
+    loop {
+        let session = Arc::new(Box::pin(ServiceSession::open(common, records)).await?);
+        let done = work(session.clone()).await;
+        if let Some(session) = Arc::into_inner(session) {
+            session.close().await;
+        }
+        match done {
+            // The holder of the journal may have ended: then this process can have it.
+            Err(problem) if is_silence(&problem) && !is_named && Instant::now() < until => {
+                sleep(RETRY_DELAY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Answers the requests of a command.
+pub(crate) enum ServiceSession {
+    /// This process, with the journals that it has opened.
+    Here {
+        apps: Vec<App>,
+        fleets: Arc<Fleets>,
+        api: Api,
+        caller: Caller,
+    },
+    /// A daemon.
+    There {
+        place: DaemonAddress,
+        /// The problem if it does not answer, without the reason.
+        silent: ExitProblem,
+    },
+}
+
+impl ServiceSession {
+    /// Finds out who answers, and opens the journals if it is this process.
+    async fn open(common: &Common, records: bool) -> Result<Self, ExitProblem> {
+        if let Some(place) = daemon::place(common)? {
+            let silent = match &common.read_only {
+                Some(socket) => unanswered_view_socket(socket),
+                None => silent(&place),
+            };
+            return Ok(Self::There { place, silent });
+        }
+        let apps = match opened(common, records).await {
+            Err(silent) if silent.code == IN_USE => {
+                let place = DaemonAddress::Socket(daemon::socket(&compose::state_path(common)?));
+                return Ok(Self::There { place, silent });
+            }
+            apps => apps?,
+        };
+        let fleets = App::all_fleets(&apps)?.with_unheld(unheld(common).await?);
+        let fleets = Arc::new(fleets);
+        let number = common.shard.as_ref().map(|shard| shard.number);
+        let api = Api::of_fleets(fleets.clone(), number);
+        let caller = Caller {
+            actor: actor::by("").actor,
+            rights: Rights::Everything,
+        };
+        Ok(Self::Here {
+            apps,
+            fleets,
+            api,
+            caller,
+        })
+    }
+
+    /// Has a request answered.
+    ///
+    /// # Errors
+    /// As for [`call`].
+    pub(crate) async fn call<R: ServiceRequest>(
+        &self,
+        request: R,
+    ) -> Result<R::Answer, ExitProblem> {
+        match self {
+            Self::Here { api, caller, .. } => Ok(api.call(caller, request).await?),
+            Self::There { place, silent } => {
+                let answer = call_daemon(place, &request).await;
+                answer.map_err(|error| match error {
+                    CallError::Problem(problem) => (*problem).into(),
+                    CallError::NoAnswer(why) => {
+                        Silence::Broken(why.to_string()).explain(silent.clone(), place)
+                    }
+                })
+            }
+        }
+    }
+
+    /// Has requests answered, one after the other; the first problem ends it.
+    ///
+    /// # Errors
+    /// As for [`call`].
+    pub(crate) async fn call_all<R: ServiceRequest>(
+        &self,
+        requests: Vec<R>,
+    ) -> Result<Vec<R::Answer>, ExitProblem> {
+        let mut answers = Vec::new();
+        for request in requests {
+            answers.push(self.call(request).await?);
+        }
+        Ok(answers)
+    }
+
+    /// What reads a VSI's console log. It does not hold the journal, so that other processes may have it meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such VSI. A daemon is not asked yet.
+    pub(crate) async fn console_reader(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ConsoleReader, ExitProblem> {
+        match self {
+            Self::Here { fleets, .. } => {
+                let history = fleets.that_has(namespace, name).await?.history();
+                let log = history.console_log(namespace, name).await?;
+                Ok(ConsoleReader::Here(log))
+            }
+            Self::There { place, silent } => Ok(ConsoleReader::There {
+                daemon: Self::There {
+                    place: place.clone(),
+                    silent: silent.clone(),
+                },
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Here {
+            apps, fleets, api, ..
+        } = self
+        {
+            App::end(apps, (fleets, api)).await;
+        }
+    }
+}
+
+/// Reads a VSI's console log, through this process or a daemon.
+pub(crate) enum ConsoleReader {
+    /// From its host.
+    Here(ConsoleLog),
+    /// From a daemon.
+    There {
+        daemon: ServiceSession,
+        namespace: String,
+        name: String,
+    },
+}
+
+impl ConsoleReader {
+    /// Reads from a position on; no bytes if there are none yet. Cancel safe.
+    ///
+    /// # Errors
+    /// When the host or the daemon does not answer, or there is no such VSI.
+    pub(crate) async fn read(&self, from: ConsolePosition) -> Result<LogChunk, ExitProblem> {
+        match self {
+            Self::Here(log) => Ok(log.read(from).await?),
+            Self::There {
+                daemon,
+                namespace,
+                name,
+            } => {
+                let request = ConsoleLogRequest {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    from: from.offset,
+                };
+                let piece = daemon.call(request).await?;
+                Ok(LogChunk {
+                    bytes: piece.bytes,
+                    next: ConsolePosition { offset: piece.next },
+                })
+            }
+        }
+    }
+}
+
+/// Opens the journal; in a set, all of them.
+async fn opened(common: &Common, records: bool) -> Result<Vec<App>, ExitProblem> {
+    match &common.set {
+        Some(place) => place.open_all_to_read(common).await,
+        None if records => Ok(vec![App::open_to_record(common).await?]),
+        None => Ok(vec![App::open(common).await?]),
+    }
+}
+
+/// The journals of a set that no process works on.
+pub(crate) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
+    let Some(place) = &common.set else {
+        return Ok(Vec::new());
+    };
+    let free = place.set.free().await;
+    let free = free.map_err(compose::database::problem)?;
+    Ok(free.into_iter().map(usize::from).collect())
+}
