@@ -88,21 +88,6 @@ pub(crate) async fn objects(
     Ok(rows.filter_map(|row| row.object).collect())
 }
 
-/// What reads a VSI's console log.
-///
-/// # Errors
-/// As for [`ServiceSession::console_reader`].
-pub(crate) async fn console_reader(
-    common: &Common,
-    namespace: &str,
-    name: &str,
-) -> Result<ConsoleReader, ExitProblem> {
-    let opened = in_session(common, false, |session| async move {
-        session.console_reader(namespace, name).await
-    });
-    opened.await
-}
-
 /// Whether a problem says that no process answered, which may be temporary.
 pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
     [IN_USE, SILENT].contains(&problem.code.as_str())
@@ -223,29 +208,21 @@ impl ServiceSession {
         Ok(answers)
     }
 
-    /// What reads a VSI's console log. It does not hold the journal, so that other processes may have it meanwhile.
-    ///
-    /// # Errors
-    /// When there is no such VSI. A daemon is not asked yet.
-    pub(crate) async fn console_reader(
+    async fn console_source(
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<ConsoleReader, ExitProblem> {
+    ) -> Result<ConsoleSource, ExitProblem> {
         match self {
             Self::Here { fleets, .. } => {
                 let history = fleets.that_has(namespace, name).await?.history();
                 let log = history.console_log(namespace, name).await?;
-                Ok(ConsoleReader::Here(log))
+                Ok(ConsoleSource::Host(log))
             }
-            Self::There { place, silent } => Ok(ConsoleReader::There {
-                daemon: Self::There {
-                    place: place.clone(),
-                    silent: silent.clone(),
-                },
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            }),
+            Self::There { place, silent } => Ok(ConsoleSource::Daemon(Self::There {
+                place: place.clone(),
+                silent: silent.clone(),
+            })),
         }
     }
 
@@ -260,33 +237,86 @@ impl ServiceSession {
 }
 
 /// Reads a VSI's console log, through this process or a daemon.
-pub(crate) enum ConsoleReader {
-    /// From its host.
-    Here(ConsoleLog),
-    /// From a daemon.
-    There {
-        daemon: ServiceSession,
-        namespace: String,
-        name: String,
-    },
+pub(crate) struct ConsoleReader {
+    common: Common,
+    namespace: String,
+    name: String,
+    source: ConsoleSource,
+}
+
+enum ConsoleSource {
+    /// Its host.
+    Host(ConsoleLog),
+    /// A daemon.
+    Daemon(ServiceSession),
 }
 
 impl ConsoleReader {
-    /// Reads from a position on; no bytes if there are none yet. Cancel safe.
+    /// Finds a VSI, and who reads its console. Neither a host nor a daemon is asked yet. The journal is not held, so that
+    /// other processes may have it meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such VSI.
+    pub(crate) async fn open(
+        common: &Common,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Self, ExitProblem> {
+        Ok(Self {
+            common: common.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            source: Self::source(common, namespace, name).await?,
+        })
+    }
+
+    async fn source(
+        common: &Common,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ConsoleSource, ExitProblem> {
+        let opened = in_session(common, false, |session| async move {
+            session.console_source(namespace, name).await
+        });
+        opened.await
+    }
+
+    /// Reads from a position on; no bytes if there are none yet. Who reads is found again once if nothing answers:
+    /// a daemon may have ended, or another begun. Cancel safe.
     ///
     /// # Errors
     /// When the host or the daemon does not answer, or there is no such VSI.
-    pub(crate) async fn read(&self, from: ConsolePosition) -> Result<LogChunk, ExitProblem> {
-        match self {
-            Self::Here(log) => Ok(log.read(from).await?),
-            Self::There {
-                daemon,
-                namespace,
-                name,
-            } => {
+    pub(crate) async fn read(&mut self, from: ConsolePosition) -> Result<LogChunk, ExitProblem> {
+        match self.read_source(from).await {
+            Err(problem) if is_silence(&problem) => {
+                self.source = Self::source(&self.common, &self.namespace, &self.name).await?;
+                self.read_source(from).await
+            }
+            read => read,
+        }
+    }
+
+    /// As [`Self::read`], for whoever continues to read: while nothing answers, there are no bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub(crate) async fn follow(&mut self, from: ConsolePosition) -> Result<LogChunk, ExitProblem> {
+        match self.read(from).await {
+            Err(problem) if is_silence(&problem) => Ok(LogChunk {
+                bytes: Vec::new(),
+                next: from,
+            }),
+            read => read,
+        }
+    }
+
+    async fn read_source(&self, from: ConsolePosition) -> Result<LogChunk, ExitProblem> {
+        match &self.source {
+            ConsoleSource::Host(log) => Ok(log.read(from).await?),
+            ConsoleSource::Daemon(daemon) => {
                 let request = ConsoleLogRequest {
-                    namespace: namespace.clone(),
-                    name: name.clone(),
+                    namespace: self.namespace.clone(),
+                    name: self.name.clone(),
                     from: from.offset,
                 };
                 let piece = daemon.call(request).await?;

@@ -36,8 +36,8 @@ async fn show(common: &Common, args: &LogsArgs, names: &[String]) -> CommandOutc
             Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy))
         }
         [name] if !args.is_by_line() => {
-            let reader = service::console_reader(common, &args.namespace, name).await?;
-            print(&reader, args).await
+            let mut reader = ConsoleReader::open(common, &args.namespace, name).await?;
+            print(&mut reader, args).await
         }
         names => {
             let mut readers = Vec::new();
@@ -120,12 +120,16 @@ async fn failed(common: &Common, args: &LogsArgs, name: &str) -> CommandOutcome 
     Ok(Exit::Done)
 }
 
-async fn print(reader: &ConsoleReader, args: &LogsArgs) -> CommandOutcome {
+async fn print(reader: &mut ConsoleReader, args: &LogsArgs) -> CommandOutcome {
     let mut at = ConsolePosition::default();
     let mut whole = Vec::new();
     let mut tail = args.tail;
     loop {
-        let chunk = reader.read(at).await?;
+        let chunk = if args.follow {
+            reader.follow(at).await?
+        } else {
+            reader.read(at).await?
+        };
         at = chunk.next;
         if tail.is_some() && !chunk.bytes.is_empty() {
             whole.extend(chunk.bytes);

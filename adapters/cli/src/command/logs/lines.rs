@@ -14,7 +14,7 @@ use crate::{
     command::event_lines::EventSource,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    service::{self, ConsoleReader},
+    service::ConsoleReader,
 };
 
 /// How often a followed log is polled.
@@ -53,7 +53,7 @@ impl LogReader {
         args: &LogsArgs,
         name: &str,
     ) -> Result<Self, ExitProblem> {
-        let log = service::console_reader(common, &args.namespace, name).await?;
+        let log = ConsoleReader::open(common, &args.namespace, name).await?;
         let since = args
             .since
             .and_then(|since| SignedDuration::try_from(since).ok());
@@ -86,7 +86,11 @@ impl LogReader {
         let mut held = HeldLines::default();
         let tail = self.tail.take();
         loop {
-            let chunk = self.log.read(self.at).await?;
+            let chunk = if last {
+                self.log.read(self.at).await?
+            } else {
+                self.log.follow(self.at).await?
+            };
             self.at = chunk.next;
             let ends = chunk.bytes.is_empty();
             let mut lines = self.lines.take(&chunk.bytes);
