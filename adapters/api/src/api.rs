@@ -165,7 +165,7 @@ impl Api {
             Source::Journal { fleets, .. } => Ok(fleets.decides()),
             Source::Set(_) => {
                 let why = "it works on one journal";
-                let remedy = "use the command that does it: the command line, or POST /v1/commands";
+                let remedy = "name one journal of the set, or use the command that does it: POST /v1/commands";
                 Err(of_one_journal(why, remedy))
             }
         }

@@ -1,8 +1,8 @@
 //! The port that runs command lines, and the format of requests and answers.
 //!
 //! ```text
-//! → {"args": ["vsiflow", "get"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
-//! ← {"stdout": "NAME   PHASE\n…"}
+//! → {"args": ["vsiflow", "stop", "web"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
+//! ← {"stdout": "vsi/web is Stopped\n"}
 //!   {"stderr": "warning: …\n"}
 //!   {"exit": 0}
 //! ```

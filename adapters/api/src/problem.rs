@@ -37,8 +37,6 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// Error code: a limit is reached, or an answer took too long.
-const BUSY: &str = "VSI0023";
 /// Error code: another request changed the object at the same moment.
 const OUTDATED: &str = "VSI0014";
 /// Error code: the caller may only look.
@@ -49,6 +47,8 @@ const NOT_THE_ROLE: &str = "VSI0029";
 const TOKEN: &str = "VSI0028";
 
 impl Problem {
+    /// Error code: a limit is reached, or an answer took too long.
+    pub const BUSY: &str = "VSI0023";
     /// Error code of an invalid request.
     pub(crate) const WRONG: &str = "VSI0022";
     /// The media type of a problem.
@@ -81,16 +81,22 @@ impl Problem {
         }
     }
 
+    /// What must not happen: a defect of this program.
+    pub(crate) fn defect(error: &impl std::fmt::Display) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "VSI0001", error.to_string(), "please report this")
+    }
+
     /// A limit is reached.
     pub fn busy(why: &str) -> Self {
         let remedy = "ask again; end what is not read any more";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, BUSY, why, remedy)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Self::BUSY, why, remedy)
     }
 
     /// An answer took too long.
     pub(crate) fn late() -> Self {
         let detail = "the answer took too long";
-        Self::new(StatusCode::GATEWAY_TIMEOUT, BUSY, detail, "ask again")
+        Self::new(StatusCode::GATEWAY_TIMEOUT, Self::BUSY, detail, "ask again")
     }
 
     /// A request is invalid.

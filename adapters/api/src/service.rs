@@ -25,10 +25,25 @@ mod reading;
 mod refresh;
 mod remote;
 
-use aide::axum::{ApiRouter, routing::post_with};
-use axum::{Extension, Json, extract::State, middleware};
+use std::marker::PhantomData;
+
+use aide::{
+    axum::{ApiRouter, routing::post_with},
+    generate::GenContext,
+    openapi,
+    operation::OperationOutput,
+};
+use axum::{
+    Extension, Json,
+    extract::State,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::spawn_blocking;
+use vsiflow_engine::low_priority;
 
 pub use self::{
     console_log::{
@@ -42,10 +57,10 @@ pub use self::{
 };
 use crate::{
     Caller, Problem, Rights,
-    api::Api,
+    api::{Api, places::Place},
     caller,
     json_body::JsonBody,
-    v1::{Answer, about},
+    v1::about,
 };
 
 /// How a request is called in the API.
@@ -64,7 +79,7 @@ pub trait ServiceRequest:
     Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
 {
     /// The answer to it.
-    type Answer: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    type Answer: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// How it is called.
     const OPERATION: Operation;
     /// Whether it records something in the journal.
@@ -101,15 +116,25 @@ impl Api {
         caller: &Caller,
         request: R,
     ) -> Result<R::Answer, Problem> {
+        let (answer, _place) = self.placed_call(caller, request).await?;
+        Ok(answer)
+    }
+
+    /// The answer, and the place that is held until it is written.
+    async fn placed_call<R: ServiceRequest>(
+        &self,
+        caller: &Caller,
+        request: R,
+    ) -> Result<(R::Answer, Place), Problem> {
         if caller.rights < request.needs() {
             return Err(caller.refused());
         }
-        let _place = if request.asks_hosts() {
+        let place = if request.asks_hosts() {
             self.turns().reader(caller).await?
         } else {
             self.turns().request(caller).await?
         };
-        request.answer(self, caller).await
+        Ok((request.answer(self, caller).await?, place))
     }
 }
 
@@ -140,6 +165,42 @@ async fn answer<R: ServiceRequest>(
     State(api): State<Api>,
     Extension(sender): Extension<Caller>,
     JsonBody(request): JsonBody<R>,
-) -> Answer<R::Answer> {
-    Ok(Json(api.call(&sender, request).await?))
+) -> Result<WrittenAnswer<R::Answer>, Problem> {
+    let (answer, place) = api.placed_call(&sender, request).await?;
+    let written = spawn_blocking(move || {
+        let _place = place;
+        low_priority::run(|| serde_json::to_vec(&answer))
+    });
+    match written.await {
+        Ok(Ok(bytes)) => Ok(WrittenAnswer(bytes, PhantomData)),
+        Ok(Err(error)) => Err(Problem::defect(&error)),
+        Err(error) => Err(Problem::defect(&error)),
+    }
+}
+
+/// An answer as JSON. It may be long, so that it is not written on the runtime's threads.
+struct WrittenAnswer<T>(Vec<u8>, PhantomData<T>);
+
+impl<T> IntoResponse for WrittenAnswer<T> {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for WrittenAnswer<T> {
+    type Inner = T;
+
+    fn operation_response(
+        context: &mut GenContext,
+        operation: &mut openapi::Operation,
+    ) -> Option<openapi::Response> {
+        Json::<T>::operation_response(context, operation)
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut openapi::Operation,
+    ) -> Vec<(Option<openapi::StatusCode>, openapi::Response)> {
+        Json::<T>::inferred_responses(context, operation)
+    }
 }

@@ -54,7 +54,7 @@ mod streams;
 use aide::axum::ApiRouter;
 use axum::middleware;
 
-pub(crate) use self::resource::{Answer, ObjectPath, about};
+pub(crate) use self::resource::{ObjectPath, about};
 use crate::{api::Api, caller, forwarded::by_its_journal};
 
 /// Routes that read and answer immediately.

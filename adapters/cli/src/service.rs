@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{
-    Api, CallError, Caller, ConsoleLogRequest, DaemonAddress, Rights, ServiceRequest, TableRequest,
-    call_daemon,
+    Api, CallError, Caller, ConsoleLogRequest, DaemonAddress, Problem, Rights, ServiceRequest,
+    TableRequest, call_daemon,
 };
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::{
@@ -23,7 +23,9 @@ use crate::{
     actor,
     args::Common,
     compose::{self, App},
-    daemon::{self, RETRY_DELAY, SILENT, Silence, TIMEOUT, silent, unanswered_view_socket},
+    daemon::{
+        self, RETRY_DELAY, SILENT, Silence, TIMEOUT, VIEW_SILENT, silent, unanswered_view_socket,
+    },
     exit::{ExitProblem, IN_USE},
 };
 
@@ -88,9 +90,9 @@ pub(crate) async fn objects(
     Ok(rows.filter_map(|row| row.object).collect())
 }
 
-/// Whether a problem says that no process answered, which may be temporary.
+/// Whether a problem says that no process answered, or that it has too much to do: both may be temporary.
 pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
-    [IN_USE, SILENT].contains(&problem.code.as_str())
+    [IN_USE, SILENT, VIEW_SILENT, Problem::BUSY].contains(&problem.code.as_str())
 }
 
 /// Does work that sends requests, in a session that all of them share. If the process that has the journal does not
@@ -208,6 +210,21 @@ impl ServiceSession {
         Ok(answers)
     }
 
+    async fn uid_of_vsi(&self, namespace: &str, name: &str) -> Result<Option<String>, ExitProblem> {
+        let query = TableQuery {
+            namespace: Some(namespace.to_owned()),
+            names: vec![name.to_owned()],
+            ..TableQuery::default()
+        };
+        let request = TableRequest {
+            kind: ObjectKind::Vsi,
+            query,
+            at: None,
+        };
+        let listed = self.call(request).await?.table;
+        Ok(listed.rows.into_iter().find_map(|row| row.uid))
+    }
+
     async fn console_source(
         &self,
         namespace: &str,
@@ -241,6 +258,8 @@ pub(crate) struct ConsoleReader {
     common: Common,
     namespace: String,
     name: String,
+    /// The VSI's UID, if a daemon reads: another VSI may get its name.
+    uid: Option<String>,
     source: ConsoleSource,
 }
 
@@ -252,7 +271,7 @@ enum ConsoleSource {
 }
 
 impl ConsoleReader {
-    /// Finds a VSI, and who reads its console. Neither a host nor a daemon is asked yet. The journal is not held, so that
+    /// Finds a VSI, and who reads its console. Its host is not asked yet. The journal is not held, so that
     /// other processes may have it meanwhile.
     ///
     /// # Errors
@@ -262,11 +281,17 @@ impl ConsoleReader {
         namespace: &str,
         name: &str,
     ) -> Result<Self, ExitProblem> {
+        let source = Self::source(common, namespace, name).await?;
+        let uid = match &source {
+            ConsoleSource::Host(_) => None,
+            ConsoleSource::Daemon(daemon) => daemon.uid_of_vsi(namespace, name).await?,
+        };
         Ok(Self {
             common: common.clone(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            source: Self::source(common, namespace, name).await?,
+            uid,
+            source,
         })
     }
 
@@ -317,6 +342,7 @@ impl ConsoleReader {
                 let request = ConsoleLogRequest {
                     namespace: self.namespace.clone(),
                     name: self.name.clone(),
+                    uid: self.uid.clone(),
                     from: from.offset,
                 };
                 let piece = daemon.call(request).await?;

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
+use tokio::task::spawn_blocking;
+use vsiflow_engine::low_priority;
 
 use super::{Cell, Head, ListedObject, ObjectIdentity, ObjectKind};
 use crate::fleet::{FleetError, Fleets};
@@ -90,22 +92,12 @@ impl ObjectKind {
         } else {
             self.list_summaries(fleets, query.deleted).await?
         };
-        let mut named = NamedObjects::of(&query.names);
-        let mut rows = Vec::new();
-        // Each object is freed once it is a row.
-        for object in objects {
-            let identity = object.identity();
-            let is_asked_for = if query.names.is_empty() {
-                is_here(query, &identity)
-            } else {
-                named.has(query, &identity)
-            };
-            if is_asked_for {
-                rows.push(ObjectRow::of(object.as_ref(), query)?);
-            }
-        }
+        let selection = query.clone();
+        let rows = spawn_blocking(move || low_priority::run(|| rows_of(objects, &selection)));
+        let rows = rows.await;
+        let (rows, missing) = rows.map_err(|error| FleetError::defect(error.to_string()))??;
         let namespace = query.namespace.as_deref().unwrap_or("default");
-        for name in query.names.iter().filter(|name| named.is_missing(name)) {
+        for name in &missing {
             self.check_exists(fleets, namespace, name).await?;
         }
         let columns = self.heads(query.wide);
@@ -127,6 +119,31 @@ impl ObjectKind {
             rows: rows?,
         })
     }
+}
+
+/// The rows of those objects that a query asks for, and the names that none of them has. There may be many, so that
+/// they are not made on the runtime's threads.
+fn rows_of(
+    objects: Vec<Box<dyn ListedObject>>,
+    query: &TableQuery,
+) -> Result<(Vec<ObjectRow>, Vec<String>), FleetError> {
+    let mut named = NamedObjects::of(&query.names);
+    let mut rows = Vec::new();
+    // Each object is freed once it is a row.
+    for object in objects {
+        let identity = object.identity();
+        let is_asked_for = if query.names.is_empty() {
+            is_here(query, &identity)
+        } else {
+            named.has(query, &identity)
+        };
+        if is_asked_for {
+            rows.push(ObjectRow::of(object.as_ref(), query)?);
+        }
+    }
+    let missing = query.names.iter().filter(|name| named.is_missing(name));
+    let missing = missing.cloned().collect();
+    Ok((rows, missing))
 }
 
 /// Whether an object is in the namespace. If its namespace cannot be read, it is shown in every one.

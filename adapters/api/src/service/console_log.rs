@@ -1,5 +1,6 @@
 //! Requests for what guests wrote to their consoles.
 
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_steps::ports::ConsolePosition;
@@ -15,6 +16,9 @@ pub struct ConsoleLogRequest {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its UID, if this log is read on: another VSI of the name has another one.
+    #[serde(default)]
+    pub uid: Option<String>,
     /// From this byte on.
     #[serde(default)]
     pub from: u64,
@@ -77,6 +81,16 @@ impl ServiceRequest for ConsoleLogRequest {
         let (namespace, name) = (&self.namespace, &self.name);
         let history = fleets.that_has(namespace, name).await?.history();
         let log = history.console_log(namespace, name).await?;
+        if self.uid.is_some_and(|uid| uid != log.uid().to_string()) {
+            let detail = format!("the vsi {name} whose console this was is deleted");
+            let remedy = "read the console of the one that has the name now";
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "VSI0703",
+                detail,
+                remedy,
+            ));
+        }
         let piece = log.read(ConsolePosition { offset: self.from }).await?;
         Ok(ConsoleLogPiece {
             bytes: piece.bytes,

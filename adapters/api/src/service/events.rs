@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::fleet::{EventsPage, EventsQuery, ObjectGraph};
 
-use super::{Operation, ServiceRequest};
+use super::{Operation, ServiceRequest, reading::default_namespace};
 use crate::{Caller, Problem, Rights, api::Api};
 
 /// Asks for a page of events.
@@ -17,7 +17,7 @@ pub struct EventsRequest(pub EventsQuery);
 #[serde(deny_unknown_fields)]
 pub struct GraphRequest {
     /// The object's namespace.
-    #[serde(default)]
+    #[serde(default = "default_namespace")]
     pub namespace: String,
     /// The object, such as `web` or `pool/web`.
     pub name: String,

@@ -15,6 +15,7 @@ use crate::{Caller, Problem, Rights, api::Api};
 
 /// Asks for a list of objects of a kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TableRequest {
     /// The kind.
     pub kind: ObjectKind,
@@ -54,11 +55,12 @@ pub struct AsOf {
 
 /// Asks for everything known about an object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DescribeRequest {
     /// The kind.
     pub kind: ObjectKind,
     /// The namespace; no kind but those with namespaces has one.
-    #[serde(default)]
+    #[serde(default = "default_namespace")]
     pub namespace: String,
     /// The name, also as `NAMESPACE/NAME`.
     pub name: String,
@@ -132,6 +134,11 @@ impl ServiceRequest for DescribeRequest {
             as_of: as_of(&fleets, self.at).await?,
         })
     }
+}
+
+/// The namespace of an object whose request names none.
+pub(super) fn default_namespace() -> String {
+    "default".to_owned()
 }
 
 /// A viewer's reading connects to no host.

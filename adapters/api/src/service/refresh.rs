@@ -37,10 +37,6 @@ impl ServiceRequest for RefreshRequest {
     const NEEDS: Rights = Rights::Operate;
     const RECORDS: bool = true;
 
-    fn asks_hosts(&self) -> bool {
-        true
-    }
-
     async fn answer(self, api: &Api, _caller: &Caller) -> Result<RefreshedHosts, Problem> {
         let report = api.fleet()?.hosts().scan(false).await?;
         let unreachable = report.unreachable.into_iter();

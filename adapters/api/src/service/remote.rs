@@ -102,6 +102,13 @@ async fn whole(mut body: Incoming) -> io::Result<Vec<u8>> {
 /// The problem with which a request was refused.
 fn refusal(status: StatusCode, body: &[u8]) -> CallError {
     match serde_json::from_slice::<Problem>(body) {
+        // The path is not there: absent is the request, and not its object.
+        Ok(problem) if status == StatusCode::NOT_FOUND && problem.code == Problem::WRONG => {
+            let detail = "the daemon does not know this request";
+            let remedy = "see that client and server are of one release";
+            let unknown = Problem::new(StatusCode::BAD_REQUEST, Problem::WRONG, detail, remedy);
+            CallError::Problem(Box::new(unknown))
+        }
         Ok(problem) => CallError::Problem(Box::new(problem)),
         Err(_) => {
             let text = String::from_utf8_lossy(body);

@@ -9,7 +9,6 @@ use vsiflow_api::EventsRequest;
 use vsiflow_workflows::fleet::{EventTime, EventsQuery, HistoryLine, newest_of};
 
 pub(crate) use self::print::print;
-pub(super) use self::print::print_all;
 use crate::{
     args::{Common, EventFilter, EventOffset, HistoryFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -26,7 +25,7 @@ const POLL_OF_SET: Duration = Duration::from_secs(1);
 pub(super) struct EventSource {
     queries: Vec<EventsQuery>,
     /// How many of the newest events are shown at most, of everything; none shows all.
-    newest: Option<u32>,
+    newest: Option<usize>,
 }
 
 impl EventSource {
@@ -61,7 +60,6 @@ impl EventSource {
         from: EventOffset,
         tail: usize,
     ) -> Result<Self, ExitProblem> {
-        let newest = u32::try_from(tail).unwrap_or(u32::MAX);
         let everything = EventsQuery {
             from: from.offset,
             name_objects: true,
@@ -82,11 +80,12 @@ impl EventSource {
             }
             Some(journal) => vec![of_journal(journal)],
             None if journals == 1 => vec![everything],
+            None if from.offset > 0 => return Err(no_journal_named()),
             None => (0..journals).map(of_journal).collect(),
         };
         Ok(Self {
             queries,
-            newest: (newest > 0).then_some(newest),
+            newest: (tail > 0).then_some(tail),
         })
     }
 
@@ -117,29 +116,64 @@ async fn read(
     let (mut all, mut nexts) = (Vec::new(), Vec::new());
     let is_of_objects = source.queries.iter().any(|query| query.name.is_some());
     for query in source.queries {
-        let mut lines = Vec::new();
-        let mut page_query = EventsQuery {
-            newest: source.newest,
-            ..query
-        };
-        loop {
-            let page = session.call(EventsRequest(page_query.clone())).await?;
-            lines.extend(page.lines);
-            page_query.from = page.next;
-            if !page.has_more {
-                break;
+        let (lines, next) = match source.newest {
+            Some(most) if most <= EventsQuery::PAGE_LEN => newest(&session, query, most).await?,
+            most => {
+                let (mut lines, next) = all_pages(&session, query).await?;
+                let extra = lines.len().saturating_sub(most.unwrap_or(usize::MAX));
+                lines.drain(..extra);
+                (lines, next)
             }
-        }
-        nexts.push(page_query.from);
+        };
+        nexts.push(next);
         all.push(lines);
     }
     let lines = if is_of_objects {
         together(all)
     } else {
-        let most = source.newest.and_then(|most| usize::try_from(most).ok());
-        newest_of(all, most.unwrap_or(usize::MAX))
+        newest_of(all, source.newest.unwrap_or(usize::MAX))
     };
     Ok((lines, nexts))
+}
+
+/// All pages of a query, and from where the next one begins.
+async fn all_pages(
+    session: &ServiceSession,
+    mut query: EventsQuery,
+) -> Result<(Vec<HistoryLine>, u64), ExitProblem> {
+    let mut lines = Vec::new();
+    loop {
+        let page = session.call(EventsRequest(query.clone())).await?;
+        lines.extend(page.lines);
+        query.from = page.next;
+        if !page.has_more {
+            return Ok((lines, query.from));
+        }
+    }
+}
+
+/// The newest events that match a query, and from where the next page begins.
+async fn newest(
+    session: &ServiceSession,
+    query: EventsQuery,
+    most: usize,
+) -> Result<(Vec<HistoryLine>, u64), ExitProblem> {
+    let (mut lines, mut next, mut before) = (Vec::new(), None, None);
+    loop {
+        let missing = most.saturating_sub(lines.len());
+        let page = session.call(EventsRequest(EventsQuery {
+            newest: Some(u32::try_from(missing).unwrap_or(u32::MAX)),
+            before,
+            ..query.clone()
+        }));
+        let page = page.await?;
+        lines = page.lines.into_iter().chain(lines).collect();
+        let begins = *next.get_or_insert(page.next);
+        before = page.previous;
+        if before.is_none() {
+            return Ok((lines, begins));
+        }
+    }
 }
 
 /// The events of several objects in the order of their journals; one of several objects is there once.
@@ -161,6 +195,12 @@ fn query(filter: &EventFilter) -> EventsQuery {
         failed: filter.failed,
         ..EventsQuery::default()
     }
+}
+
+fn no_journal_named() -> ExitProblem {
+    let message = "an offset is one of a journal, and there are several here";
+    let remedy = "take the offset as `events -o wide` shows it, as JOURNAL:OFFSET";
+    ExitProblem::new(Exit::Usage, "VSI0764", message, remedy)
 }
 
 fn no_journal(journal: u16, journals: u16, offset: u64) -> ExitProblem {
@@ -198,15 +238,16 @@ async fn follow_on(
     output: Option<HistoryFormat>,
 ) -> CommandOutcome {
     let poll = common.set.as_ref().map_or(POLL, |_| POLL_OF_SET);
-    let mut is_first = true;
+    let (mut has_answered, mut has_printed) = (false, false);
     loop {
         let lines = match source.read(common).await {
-            Err(problem) if is_silence(&problem) => Vec::new(),
+            Err(problem) if has_answered && is_silence(&problem) => Vec::new(),
             read => read?,
         };
+        has_answered = true;
         if !lines.is_empty() {
-            print_all(output, lines, is_first).await?;
-            is_first = false;
+            print(output, &lines, !has_printed)?;
+            has_printed = true;
         }
         tokio::time::sleep(poll).await;
     }

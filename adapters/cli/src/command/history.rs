@@ -28,7 +28,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
         return event_lines::follow(common, source, args.output).await;
     }
     let lines = source.read(common).await?;
-    event_lines::print_all(args.output, lines, true).await?;
+    event_lines::print(args.output, &lines, true)?;
     Ok(Exit::Done)
 }
 

@@ -7,7 +7,6 @@ use std::{
     process::Command,
 };
 
-use vsiflow_api::DescribeRequest;
 use vsiflow_workflows::kinds::{ObjectKind, TableQuery};
 
 use super::ssh_import;
@@ -22,14 +21,14 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: SshArgs) -> CommandOutcome {
     let name = without_kind(&args.name).to_owned();
-    let request = DescribeRequest {
-        kind: ObjectKind::Vsi,
-        namespace: args.namespace.clone(),
-        name: name.clone(),
-        at: None,
+    let query = TableQuery {
+        namespace: Some(args.namespace.clone()),
+        names: vec![name.clone()],
+        ..TableQuery::default()
     };
-    let described = service::call(common, request).await?;
-    let target = SshTarget::of(&described.description.value)?;
+    let found = service::objects(common, ObjectKind::Vsi, query).await?;
+    let vsi = found.first().ok_or_else(|| gone(&name))?;
+    let target = SshTarget::of(vsi)?;
     let pinned = pin(common, &args.namespace, &name, &target).await;
     let mut ssh = Command::new("ssh");
     ssh.args(words_of(&args, &target, pinned.as_deref()));
@@ -38,6 +37,13 @@ pub(super) async fn run(common: &Common, args: SshArgs) -> CommandOutcome {
     let message = format!("ssh cannot be started: {error}");
     let remedy = "install OpenSSH's client";
     Err(ExitProblem::new(Exit::Failed, "VSI0813", message, remedy))
+}
+
+/// The error for a VSI that is deleted: its name is known, and no list has it.
+fn gone(name: &str) -> ExitProblem {
+    let message = format!("vsi {name} is deleted");
+    let remedy = "`vsiflow get` lists what is there";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
 /// Options first, the guest's name, then the command for the guest.

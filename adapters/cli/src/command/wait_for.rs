@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use vsiflow_workflows::{fleet::VsiOverview, kinds::TableQuery};
 
-use super::graph_pane::LiveGraphs;
+use super::{get, graph_pane::LiveGraphs};
 use crate::{
     args::{Common, ObjectKind, WaitForArgs, WaitGoal, kind_and_names},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -43,6 +43,7 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let until = Instant::now().checked_add(args.timeout);
     let (kind, names) = kind_and_names(&args.words);
     let word = kind.word();
+    get::check_labels(&[kind], &args.selection)?;
     let has_other_namespaces = names.iter().any(|name| name.contains('/'));
     let query = TableQuery {
         namespace: (!args.scope.all_namespaces && !has_other_namespaces)

@@ -78,7 +78,8 @@ impl Commands for CallersCommands {
             ApiAccess::Stays if self.stays() => Rights::Everything,
             // The caller continues trying to get the directory for itself.
             ApiAccess::Stays => return Err(passing()),
-            ApiAccess::Here | ApiAccess::Asks => return Err(unknown()),
+            ApiAccess::Here => return Err(unknown()),
+            ApiAccess::Asks => return Err(is_request()),
         };
         let audits = match &cli.command {
             // Callers share it, so that they need no turns.
@@ -187,6 +188,12 @@ fn unknown() -> Problem {
     let remedy = "`docs/reference/daemon.md` lists what may be asked here; see that client and \
                   server are of one release";
     let detail = "this is not a command, or not one that the daemon runs";
+    Problem::new(StatusCode::BAD_REQUEST, "VSI0022", detail, remedy)
+}
+
+fn is_request() -> Problem {
+    let remedy = "send the request that `docs/reference/daemon.md` names; see that client and server are of one release";
+    let detail = "this command sends requests, such as POST /v1/table, and is not run here";
     Problem::new(StatusCode::BAD_REQUEST, "VSI0022", detail, remedy)
 }
 

@@ -26,7 +26,9 @@ pub(crate) use client::{
 };
 pub(crate) use commands::{api_problem, command_line, documents_of};
 pub(crate) use consent::forward_asking;
-pub(crate) use place::{RETRY_DELAY, SILENT, TIMEOUT, place, silent, unanswered_view_socket};
+pub(crate) use place::{
+    RETRY_DELAY, SILENT, TIMEOUT, VIEW_SILENT, place, silent, unanswered_view_socket,
+};
 pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
 pub(crate) use words::{add_option, words};

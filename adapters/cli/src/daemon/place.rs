@@ -61,10 +61,13 @@ pub(crate) fn silent(place: &DaemonAddress) -> ExitProblem {
     ExitProblem::new(Exit::Failed, SILENT, message, remedy)
 }
 
+/// The code if nothing answers at a read-only socket.
+pub(crate) const VIEW_SILENT: &str = "VSI0021";
+
 /// The error if no process answers at a read-only socket.
 pub(crate) fn unanswered_view_socket(socket: &Path) -> ExitProblem {
     let message = format!("no process answers at {}", socket.display());
     let remedy =
         "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
-    ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
+    ExitProblem::new(Exit::Failed, VIEW_SILENT, message, remedy)
 }

@@ -1,5 +1,6 @@
 //! Reads the console logs of VSIs.
 
+use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{
     names,
@@ -13,6 +14,7 @@ use crate::fleet::{FleetError, HistoryHandle};
 pub struct ConsoleLog {
     ports: HostPorts,
     log: VolumeKey,
+    uid: Uuid,
 }
 
 /// A piece of a console log.
@@ -43,11 +45,17 @@ impl HistoryHandle<'_> {
         Ok(ConsoleLog {
             ports,
             log: names::console_log(&vsi.pool, known.record.uid),
+            uid: known.record.uid,
         })
     }
 }
 
 impl ConsoleLog {
+    /// The UID of its VSI.
+    pub fn uid(&self) -> Uuid {
+        self.uid
+    }
+
     pub(in crate::fleet) fn ports(&self) -> &HostPorts {
         &self.ports
     }

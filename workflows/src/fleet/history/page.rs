@@ -13,16 +13,17 @@ use crate::{
 };
 
 /// How many events are read at a time.
-const READ_LEN: usize = 1_000;
+const READ_LEN: u64 = 1_000;
+const PAGE_READ_LEN: usize = 1_000;
 /// How many lines a page has at most, apart from those of one offset.
 const PAGE_LEN: usize = 10_000;
 /// How many events are read for a page at most.
-const SCANNED_MAX: usize = 200_000;
+const SCANNED_MAX: u64 = 200_000;
 /// By which factor more of a journal's end is read if too few events match.
 const WIDER: u64 = 8;
 
 /// Which events are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventsQuery {
     /// The object, such as `web` or `disk/data` [default: everything].
@@ -33,8 +34,10 @@ pub struct EventsQuery {
     pub journal: Option<u16>,
     /// From this offset of that journal on.
     pub from: Offset,
-    /// The newest ones alone, at most this many; of everything.
+    /// The newest ones alone, at most this many and at most 10,000; of everything.
     pub newest: Option<u32>,
+    /// The newest ones before this offset.
+    pub before: Option<Offset>,
     /// Since this moment, RFC 3339.
     pub since: Option<EventTime>,
     /// Those of an actor whose name contains this.
@@ -43,6 +46,23 @@ pub struct EventsQuery {
     pub failed: bool,
     /// The names of the objects, too.
     pub name_objects: bool,
+}
+
+impl Default for EventsQuery {
+    fn default() -> Self {
+        Self {
+            name: None,
+            namespace: "default".to_owned(),
+            journal: None,
+            from: 0,
+            newest: None,
+            before: None,
+            since: None,
+            actor: None,
+            failed: false,
+            name_objects: false,
+        }
+    }
 }
 
 /// A page of events.
@@ -55,6 +75,9 @@ pub struct EventsPage {
     pub next: Offset,
     /// Whether there may be more now.
     pub has_more: bool,
+    /// Of the newest ones: before which offset the search goes on, if fewer were found and it is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Offset>,
     /// How many journals there are.
     pub journals: u16,
 }
@@ -80,6 +103,16 @@ impl From<EventTime> for String {
 }
 
 impl EventsQuery {
+    /// The most events that one answer has.
+    pub const PAGE_LEN: usize = PAGE_LEN;
+
+    /// Whether a line is from before the time that is asked for, and so is everything before it.
+    fn is_too_early(&self, line: &HistoryLine) -> bool {
+        let time = line.time.parse::<Timestamp>();
+        let since = self.since.as_ref();
+        since.is_some_and(|EventTime(since)| time.is_ok_and(|time| time < *since))
+    }
+
     /// Whether a line is shown. One for missing events has neither time nor actor, and always is.
     pub fn matches(&self, line: &HistoryLine) -> bool {
         let Ok(time) = line.time.parse::<Timestamp>() else {
@@ -124,42 +157,38 @@ async fn of_object(
     query: &EventsQuery,
 ) -> Result<EventsPage, FleetError> {
     let history = fleet.history();
-    // Read before the lines: what is recorded meanwhile is read with the next page.
     let end = history.end().max(query.from);
-    let mut lines = history
+    let lines = history
         .lines_since(&query.namespace, name, query.from)
         .await?;
-    lines.retain(|line| query.matches(line));
-    Ok(cut(lines, end))
+    Ok(cut(lines, end, query))
 }
 
-/// The first lines, without dividing those of an offset. `end` is from where the next page begins if all of them fit.
-fn cut(mut lines: Vec<HistoryLine>, end: Offset) -> EventsPage {
+/// The first lines that are shown, without dividing those of an offset. Streams are read one after the other, so that of
+/// what was recorded since `end` some may be missing: it is left to the next page.
+fn cut(mut lines: Vec<HistoryLine>, end: Offset, query: &EventsQuery) -> EventsPage {
+    lines.retain(|line| line.offset < end && query.matches(line));
     let last = lines.get(PAGE_LEN.saturating_sub(1));
     let Some(last) = last.map(|line| line.offset) else {
-        let next = next_of(&lines).max(end);
         return EventsPage {
             lines,
-            next,
+            next: end,
             ..EventsPage::default()
         };
     };
     let before = lines.len();
     lines.retain(|line| line.offset <= last);
     let has_more = lines.len() < before;
-    let next = next_of(&lines);
     EventsPage {
-        next: if has_more { next } else { next.max(end) },
+        next: if has_more {
+            last.saturating_add(1)
+        } else {
+            end
+        },
         lines,
         has_more,
         ..EventsPage::default()
     }
-}
-
-/// The offset behind these lines.
-fn next_of(lines: &[HistoryLine]) -> Offset {
-    let last = lines.last();
-    last.map_or(0, |line| line.offset.saturating_add(1))
 }
 
 /// The first events from an offset on.
@@ -169,9 +198,9 @@ async fn from_offset(
     from: Offset,
 ) -> Result<EventsPage, FleetError> {
     let mut events = fleet.history().events(from)?;
-    let (mut lines, mut scanned) = (Vec::new(), 0_usize);
-    while lines.len() < PAGE_LEN && scanned < SCANNED_MAX {
-        let read = events.page(READ_LEN).await?;
+    let (mut lines, scan_end) = (Vec::new(), from.saturating_add(SCANNED_MAX));
+    while lines.len() < PAGE_LEN && events.from() < scan_end {
+        let read = events.page(PAGE_READ_LEN).await?;
         if read.is_empty() {
             let next = events.from();
             return Ok(EventsPage {
@@ -180,7 +209,6 @@ async fn from_offset(
                 ..EventsPage::default()
             });
         }
-        scanned = scanned.saturating_add(read.len());
         lines.extend(read.into_iter().filter(|line| query.matches(line)));
     }
     Ok(EventsPage {
@@ -195,29 +223,44 @@ async fn from_offset(
 async fn newest(fleet: &Fleet, query: &EventsQuery, most: u32) -> Result<EventsPage, FleetError> {
     let most = usize::try_from(most).unwrap_or(PAGE_LEN).min(PAGE_LEN);
     let end = fleet.history().end();
-    let mut span = u64::try_from(most.max(READ_LEN)).unwrap_or(u64::MAX);
-    loop {
-        let begin = end.saturating_sub(span).max(query.from);
-        let (mut lines, mut next) = (Vec::new(), begin);
-        loop {
-            let page = from_offset(fleet, query, next).await?;
-            next = page.next;
-            lines.extend(page.lines);
-            let extra = lines.len().saturating_sub(most);
-            lines.drain(..extra);
-            if !page.has_more {
-                break;
-            }
-        }
-        if lines.len() == most || begin == query.from {
-            return Ok(EventsPage {
-                lines,
-                next,
-                ..EventsPage::default()
-            });
-        }
-        span = span.saturating_mul(WIDER);
+    let mut to = query.before.map_or(end, |before| before.min(end));
+    let (mut lines, mut scanned, mut span) = (Vec::new(), 0_u64, READ_LEN);
+    let mut is_over = to <= query.from;
+    while !is_over && lines.len() < most && scanned < SCANNED_MAX {
+        let begin = to.saturating_sub(span).max(query.from);
+        let read = between(fleet, begin, to).await?;
+        scanned = scanned.saturating_add(to.saturating_sub(begin));
+        let is_before_all = read.first().is_some_and(|line| query.is_too_early(line));
+        is_over = begin == query.from || is_before_all;
+        let earlier = read.into_iter().filter(|line| query.matches(line));
+        lines = earlier.chain(lines).collect();
+        to = begin;
+        span = span.saturating_mul(WIDER).min(SCANNED_MAX);
     }
+    let extra = lines.len().saturating_sub(most);
+    lines.drain(..extra);
+    Ok(EventsPage {
+        previous: (!is_over && lines.len() < most).then_some(to),
+        lines,
+        next: end,
+        ..EventsPage::default()
+    })
+}
+
+/// The events from an offset on, before another one.
+async fn between(fleet: &Fleet, from: Offset, to: Offset) -> Result<Vec<HistoryLine>, FleetError> {
+    let mut events = fleet.history().events(from)?;
+    let mut lines = Vec::new();
+    while events.from() < to {
+        let left = to.saturating_sub(events.from()).min(READ_LEN);
+        let read = events.page(usize::try_from(left).unwrap_or(1)).await?;
+        if read.is_empty() {
+            break;
+        }
+        lines.extend(read);
+    }
+    lines.retain(|line| line.offset < to);
+    Ok(lines)
 }
 
 /// Adds the names of VSIs; everything else is shown by its ID.
@@ -263,18 +306,27 @@ mod tests {
 
     #[test]
     fn a_page_divides_no_offset_and_the_next_one_begins_behind_it() {
-        let short = cut(lines([1, 2]), 9);
+        let page_len = u64::try_from(PAGE_LEN).unwrap();
+        let page = |lines, end| cut(lines, end, &EventsQuery::default());
+        let short = page(lines([1, 2]), 9);
         assert_eq!(
             (short.lines.len(), short.next, short.has_more),
             (2, 9, false)
         );
-        let page_len = u64::try_from(PAGE_LEN).unwrap();
         let divided = (1..page_len).chain([page_len, page_len, page_len, page_len + 1]);
-        let long = cut(lines(divided), page_len + 2);
+        let long = page(lines(divided), page_len + 2);
         assert_eq!(long.lines.len(), PAGE_LEN + 2);
         assert_eq!((long.next, long.has_more), (page_len + 1, true));
-        let exact = cut(lines(1..=page_len), page_len + 7);
+        let exact = page(lines(1..=page_len), page_len + 7);
         assert_eq!((exact.next, exact.has_more), (page_len + 7, false));
+    }
+
+    /// The streams of an object are read one after the other: an event of the first one may be missing although a later
+    /// one of the second is there.
+    #[test]
+    fn what_was_recorded_while_a_page_was_read_is_on_the_next_one() {
+        let page = cut(lines([823, 825, 826]), 824, &EventsQuery::default());
+        assert_eq!((page.lines.len(), page.next), (1, 824));
     }
 
     #[test]

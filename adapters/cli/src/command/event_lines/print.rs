@@ -5,32 +5,22 @@ use vsiflow_workflows::fleet::HistoryLine;
 use crate::{
     args::HistoryFormat,
     exit::ExitProblem,
-    off_runtime::in_turn,
-    output::{self, sink, table},
+    output::{self, table},
 };
 
-/// How many events are printed at a time.
-const PIECE: usize = 100;
-
-/// Prints events as [`print()`] does. There may be many: their table is made off the runtime's threads, and their JSON
-/// is printed as fast as it is read.
-pub(in crate::command) async fn print_all(
+/// Prints events, with a table head or as a continuation.
+pub(crate) fn print(
     output: Option<HistoryFormat>,
-    lines: Vec<HistoryLine>,
+    lines: &[HistoryLine],
     head: bool,
 ) -> Result<(), ExitProblem> {
-    if output == Some(HistoryFormat::Json) {
-        for piece in lines.chunks(PIECE) {
-            print(output, piece, head)?;
-            sink::drained().await;
-            tokio::task::yield_now().await;
+    match output {
+        Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
+        wide => {
+            EventTable::of(lines, wide.is_some(), head).print();
+            Ok(())
         }
-        return Ok(());
     }
-    let wide = output.is_some();
-    let table = in_turn(move || EventTable::of(&lines, wide, head)).await?;
-    table.print();
-    Ok(())
 }
 
 /// A table of events as text.
@@ -56,21 +46,6 @@ impl EventTable {
             output::line(&self.text);
         } else if self.head {
             output::note("No events found.");
-        }
-    }
-}
-
-/// Prints events, with a table head or as a continuation.
-pub(crate) fn print(
-    output: Option<HistoryFormat>,
-    lines: &[HistoryLine],
-    head: bool,
-) -> Result<(), ExitProblem> {
-    match output {
-        Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
-        wide => {
-            EventTable::of(lines, wide.is_some(), head).print();
-            Ok(())
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use serde_json::Value;
 use vsiflow_workflows::{
     fleet::VsiOverview,
     kinds::{Cell, ObjectKind},
@@ -32,7 +31,7 @@ pub(in crate::command) async fn run(common: &Common, args: GetArgs) -> CommandOu
     }
 }
 
-async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
+async fn watch(common: &Common, mut args: GetArgs) -> CommandOutcome {
     let (kinds, _) = args.kinds_and_names();
     let [kind] = kinds.as_slice() else {
         let message = "several kinds cannot be watched together";
@@ -44,8 +43,18 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     let poll = common.set.as_ref().map_or(POLL, |_| POLL_OF_SET);
     let mut shown = ShownRows::default();
     let mut graphs = LiveGraphs::where_drawn(common, lines);
+    let mut has_answered = false;
     loop {
-        if let Some(listed) = current(common, &args, *kind).await? {
+        let now = current(common, &args, *kind).await;
+        let now = match now {
+            // What was shown last remains true.
+            Err(problem) if has_answered && is_silence(&problem) => None,
+            listed => listed?,
+        };
+        has_answered = true;
+        // The hosts are scanned once.
+        args.refresh = false;
+        if let Some(listed) = now {
             let listed_vsis = vsis_of(&listed);
             let news = shown.news(&args, listed)?;
             let print = || {
@@ -68,17 +77,13 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     }
 }
 
-/// The current rows; none if no process answers at the moment: what was shown last remains true then.
+/// The current rows.
 async fn current(
     common: &Common,
     args: &GetArgs,
     kind: ObjectKind,
 ) -> Result<Option<ListedRows>, ExitProblem> {
-    let listed = match lists(common, args).await {
-        Err(problem) if is_silence(&problem) => return Ok(None),
-        listed => listed?.pop(),
-    };
-    let Some(listed) = listed else {
+    let Some(listed) = lists(common, args).await?.pop() else {
         return Ok(None);
     };
     let rows = ListedRows::of(kind, listed.table).arranged(args)?;
@@ -100,7 +105,8 @@ fn vsis_of(listed: &ListedRows) -> HashSet<(String, String)> {
 struct ShownRows {
     head: String,
     rows: HashSet<String>,
-    values: Vec<Value>,
+    /// The whole output, in a format that is not of lines.
+    text: Option<String>,
 }
 
 impl ShownRows {
@@ -119,23 +125,30 @@ impl ShownRows {
                 Ok(self.new_lines(text.lines().map(|line| (words_of(line), line.to_owned()))))
             }
             Some(format) => {
-                let values: Vec<_> = listed.rows.iter().map(|row| row.object.clone()).collect();
-                let values: Vec<Value> = values.into_iter().flatten().collect();
-                if values == self.values {
+                let text = WholeObjects::of(args, vec![listed]).text(args, format)?;
+                if self.text.as_ref() == Some(&text) {
                     return Ok(String::new());
                 }
-                self.values = values;
-                let whole = WholeObjects::of(args, vec![listed]);
-                whole.text(args, format)
+                self.text = Some(text.clone());
+                Ok(text)
             }
         }
     }
 
     /// The rows whose cells changed. Growing older changes none: a cell has the moment, and not the age.
     fn new_rows_of_table(&mut self, args: &GetArgs, listed: &ListedRows) -> String {
-        let text = listed.table(args).render_what_is_known();
+        let table = listed.table(args);
+        let text = if args.no_headers {
+            table.render_without_head()
+        } else {
+            table.render_what_is_known()
+        };
         let mut lines = text.lines();
-        let head = lines.next().unwrap_or_default();
+        let head = if args.no_headers {
+            ""
+        } else {
+            lines.next().unwrap_or_default()
+        };
         let keys = listed.rows.iter().map(|row| {
             let namespace = row.namespace.as_deref().unwrap_or_default();
             format!("{namespace} {}", key_of(&row.cells))
@@ -147,9 +160,7 @@ impl ShownRows {
         let mut news = self.new_lines(rows.into_iter());
         let head_words = words_of(head);
         if !news.is_empty() && head_words != self.head {
-            if !args.no_headers {
-                news = format!("{head}\n{news}");
-            }
+            news = format!("{head}\n{news}");
             self.head = head_words;
         }
         news
