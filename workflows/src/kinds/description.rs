@@ -53,7 +53,7 @@ pub enum Detail {
     /// A head with a tree below it.
     Tree(Cow<'static, str>, Vec<TreeNode>),
     /// The desired state, with sizes in bytes.
-    Spec(Value),
+    Spec(#[schemars(with = "serde_json::Map<String, Value>")] Value),
     /// What holds and what does not.
     Conditions(Vec<Condition>),
     /// What stands in its way, or the end of its console; left out if it is empty.
