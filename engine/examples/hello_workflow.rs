@@ -184,6 +184,7 @@ fn update(entity: &EntityId, file: PathBuf) -> Answer<DesiredUpdate> {
         desired: serde_json::to_vec(&Params { file })?,
         made_from: None,
         orders: Vec::new(),
+        voids: Vec::new(),
     })
 }
 

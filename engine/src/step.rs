@@ -149,9 +149,14 @@ pub trait Recorded: Send + Sync {
     /// Whether an open run of another entity waits for this one, or did; that run uses the result.
     fn is_awaited(&self, id: &EntityId) -> bool;
 
+    /// What this journal has of the objects of another entity; `None` if it does not know the entity.
+    fn objects_of(&self, owner: &EntityId) -> Option<Objects>;
+
     /// What identified an object of an entity on its host when this journal recorded it last; `None` if it never did,
     /// or the object is gone.
-    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text>;
+    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text> {
+        self.objects_of(owner)?.made.get(object).cloned()
+    }
 }
 
 /// A fact about an object of the entity whose content cannot be made again.
@@ -169,15 +174,14 @@ pub enum ObjectFact {
         /// What identifies it on its host.
         identity: Text,
     },
-    /// The step gave a guest this object of another entity, or began to replace it. Nothing is recorded if the journal
-    /// does not know that entity.
-    MadeOf {
+    /// The step works on an object of another entity. Nothing is recorded if the journal does not know that entity.
+    Of {
         /// The entity that owns the object.
         owner: EntityId,
         /// The object.
         object: Text,
-        /// What identifies it on its host; empty if that is not known any more.
-        identity: Text,
+        /// What becomes of it.
+        change: ObjectChange,
     },
     /// The entity's definition on its host names the object.
     InUse {
@@ -207,6 +211,19 @@ pub enum ObjectFact {
         /// Why no order is needed.
         ground: Text,
     },
+}
+
+/// What becomes of an object of another entity than the one that the step acts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectChange {
+    /// As [`ObjectFact::Begun`].
+    Begun,
+    /// As [`ObjectFact::Made`]; the identity is empty if the step begins to replace the object.
+    Made(Text),
+    /// As [`ObjectFact::InUse`].
+    InUse,
+    /// As [`ObjectFact::Gone`].
+    Gone,
 }
 
 /// What the journal knows of the entity's objects, and where a step records more.

@@ -29,6 +29,8 @@ pub struct DesiredUpdate {
     pub made_from: Option<u64>,
     /// What it permits to destroy; recorded in the same batch.
     pub orders: Vec<DestructionOrder>,
+    /// The acts whose open orders for the entity are void with it.
+    pub voids: Vec<Name>,
 }
 
 /// An order to destroy an object of an entity, given with a desired state.

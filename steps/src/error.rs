@@ -136,7 +136,10 @@ codes! {
         "Move it back with `virsh migrate`, or, if it stays off there, start it here with `virsh start`, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
     /// Another file has the name of a disk that is to be destroyed.
     REPLACED = "VSI0236", Blocked,
-        "Put the guest's file back, then `vsiflow retry`; if this is the guest's disk, record it with `vsiflow stop` and `vsiflow start` and order the change again, or forget the VSI or the data disk with `vsiflow delete --orphan`.";
+        "Put the guest's file back, then `vsiflow retry`; if this is the guest's disk, record it with `vsiflow stop` and `vsiflow start` and order the change again, or forget the VSI or the data disk with `vsiflow delete --orphan`, also if it is being deleted.";
+    /// A disk that a restoration began to replace, and did not finish, is to be used.
+    HALF_RESTORED = "VSI0237", Blocked,
+        "Restore it with `vsiflow snapshot restore`, also from another snapshot, or delete the disk; to use it as it is, forget it with `vsiflow delete disk/NAME --orphan` and refer to its volume.";
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, resume the guest with `virsh start` or drop its memory with `virsh managedsave-remove`; then `vsiflow retry`.";
@@ -386,6 +389,8 @@ impl From<SourceError> for Failure {
             | SourceErrorKind::Page
             | SourceErrorKind::Empty
             | SourceErrorKind::Packed
+            | SourceErrorKind::Greedy
+            | SourceErrorKind::Followed
             | SourceErrorKind::Encoded
             | SourceErrorKind::Untrusted
             | SourceErrorKind::Redirected => SOURCE_INVALID,
@@ -414,12 +419,19 @@ fn remedy_of(kind: SourceErrorKind) -> Option<&'static str> {
             "Copy the image to its source again: the file there is empty; then `vsiflow retry`."
         }
         SourceErrorKind::Packed => {
-            "Copy the file to its source again or pack it as the message says, or provide the image unpacked; \
-             then `vsiflow retry`."
+            "Copy the file to its source again from where it was packed, or provide the image unpacked; then \
+             `vsiflow retry`."
+        }
+        SourceErrorKind::Greedy => {
+            "Pack the image as the message says, or provide it unpacked; then `vsiflow retry`. Another copy of \
+             this file needs as much."
+        }
+        SourceErrorKind::Followed => {
+            "Unpack the image where it is, remove what follows it, and provide the result; then `vsiflow retry`."
         }
         SourceErrorKind::Encoded => {
-            "Have the server send the file as it is, without Content-Encoding, or name another server; then \
-             `vsiflow retry`."
+            "Have the server send the whole file as it is, with status 200 and without Content-Encoding, or name \
+             another server; then `vsiflow retry`."
         }
         SourceErrorKind::Untrusted => {
             "Give the certificate of the server's authority with IMAGE_CA in the host's settings, or renew the \
@@ -449,6 +461,8 @@ mod tests {
             SourceErrorKind::Page,
             SourceErrorKind::Empty,
             SourceErrorKind::Packed,
+            SourceErrorKind::Greedy,
+            SourceErrorKind::Followed,
             SourceErrorKind::Encoded,
             SourceErrorKind::Untrusted,
             SourceErrorKind::Redirected,

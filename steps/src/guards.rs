@@ -8,6 +8,7 @@
 //! Files are compared as the host resolves their paths. If it runs no commands for us, they are compared
 //! as libvirt writes them; a link or a second mount of a pool is then not detected.
 
+mod data_disks;
 mod deletion;
 mod domains;
 mod incarnation;
@@ -24,14 +25,17 @@ use vsiflow_engine::{
     step::{Observed, StepContext},
 };
 
-pub(crate) use self::layers::{below_layer, over};
 pub use self::{
+    data_disks::current_volume,
     deletion::{DeletionCandidate, foresee, removable, remove, remove_claim, remove_for_good},
     domains::{
         DomainToUndefine, ReplacedDefinition, foresee_undefinition, permit_definition,
         permit_paused_start, permit_start, permit_undefinition,
     },
-    incarnation::{record_data_disk, record_data_disk_once, record_data_disks, record_replacement},
+    incarnation::{
+        is_being_replaced, is_the_recorded, is_whole_disk, record_data_disk, record_data_disk_once,
+        record_data_disks, record_replacement,
+    },
     layers::{LayerOver, layer_over, nothing_over},
     ledger::{
         is_begun, is_in_use, is_recorded, is_written, object_name, record_begun, record_gone,
@@ -41,6 +45,13 @@ pub use self::{
     pools::active_volumes,
     shared::{SharedBy, unused_elsewhere},
     users::{VolumeUser, users},
+};
+pub(crate) use self::{
+    data_disks::{
+        all_nameable, all_volumes, find_present, is_newest_known, nameable_volumes, next_volume,
+        no_later_volume, record_adopted, record_beside, record_handed_over, record_switched,
+    },
+    layers::{below_layer, over},
 };
 use crate::{
     error, host_text, ownership,

@@ -42,6 +42,9 @@ pub mod ownership;
 pub mod ports;
 pub mod sim;
 pub mod snapshot;
+pub mod ssh_curve;
+pub mod turns;
+mod verdicts;
 pub mod vsi;
 
 #[cfg(test)]

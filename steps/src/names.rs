@@ -39,6 +39,37 @@ fn numbered_boot_disk(name: &str) -> Option<(Uuid, u64)> {
     Some((uid.parse().ok()?, number.parse().ok()?))
 }
 
+/// The volume of a data disk. The first is called like the disk's UID and has the number 0; each one that a restoration
+/// makes has a number that none had before.
+pub fn data_disk(pool: &str, uid: Uuid, number: u64) -> VolumeKey {
+    let name = match number {
+        0 => uid.to_string(),
+        _ => format!("{uid}-{number}"),
+    };
+    VolumeKey {
+        pool: pool.to_owned(),
+        name,
+    }
+}
+
+/// The data disk, and its number, that a volume of this name is; `None` if it has no such name.
+pub fn numbered_data_disk(name: &str) -> Option<(Uuid, u64)> {
+    let (uid, number) = match name.get(uuid::fmt::Hyphenated::LENGTH..)? {
+        "" => (name, 0),
+        rest => {
+            let number = rest.strip_prefix('-')?.parse().ok()?;
+            (name.strip_suffix(rest)?, number)
+        }
+    };
+    let uid: Uuid = uid.parse().ok()?;
+    (data_disk("", uid, number).name == name).then_some((uid, number))
+}
+
+/// Whether a volume of this name is, or was, the data disk with this UID.
+pub fn is_of_data_disk(name: &str, uid: Uuid) -> bool {
+    numbered_data_disk(name).is_some_and(|(of, _)| of == uid)
+}
+
 /// The cidata volume.
 pub fn cidata(pool: &str, uid: Uuid) -> VolumeKey {
     VolumeKey {

@@ -16,6 +16,7 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
+    names,
     ports::{DeletionGround, PortResult, VolumeKey},
     sim::{SimHostState, SimHosts},
     snapshot::RestoreDisks,
@@ -116,8 +117,11 @@ impl CrashAudit {
         if let (CallObject::Volume(key), "delete") = (&call.object, call.name) {
             let (asked_for, restored) = {
                 let ledger = self.ledger();
-                let unmade = ledger.is_unfilled(key);
-                (ledger.is_to_be_deleted(key) || unmade, ledger.restores())
+                let is_replaced = ledger.is_unfilled(key) || ledger.is_given_up(key);
+                (
+                    ledger.is_to_be_deleted(key) || is_replaced,
+                    ledger.restores(),
+                )
             };
             let wrong = sim.with(|state| used_by_others(state, key, asked_for, restored));
             let wrong = wrong.await;
@@ -276,7 +280,7 @@ impl AcknowledgedState {
                 .desired
                 .as_ref()
                 .map(|desired| desired.workflow.as_str());
-            id.id() == key.name && workflow == Some("delete_data_disk")
+            is_disk_of(id, key) && workflow == Some("delete_data_disk")
         };
         self.entities.iter().any(commanded)
     }
@@ -286,7 +290,7 @@ impl AcknowledgedState {
         let filling = ["fill_volume", "fill_from_image"].map(Name::of);
         let mut its = self.runs.values().filter(|run| {
             let entity = run.entity.as_ref();
-            entity.is_some_and(|id| id.kind().as_str() == "disk" && id.id() == key.name)
+            entity.is_some_and(|id| is_disk_of(id, key))
         });
         let done = |run: &RunState| {
             let mut nodes = filling.iter().filter_map(|step| run.nodes.get(step));
@@ -294,12 +298,22 @@ impl AcknowledgedState {
         };
         let begun = self.entities.iter().any(|(id, state)| {
             let intended = filling.iter().any(|step| state.intents.contains(step));
-            id.kind().as_str() == "disk" && id.id() == key.name && intended
+            is_disk_of(id, key) && intended
         });
         begun && !its.any(done)
     }
 
-    /// Whether a VSI is restoring its disks from a snapshot.
+    /// Whether the disk is another volume by now, or the volume was begun and never handed to a guest.
+    fn is_given_up(&self, key: &VolumeKey) -> bool {
+        let object = Text::new(key.to_string());
+        let mut its = self.entities.iter().filter(|(id, _)| is_disk_of(id, key));
+        its.any(|(_, state)| {
+            let used = state.objects.in_use.as_ref();
+            used.is_some_and(|used| used.object != object) || state.objects.begun.contains(&object)
+        })
+    }
+
+    /// Whether a VSI is restoring its disks in the place of the present ones.
     fn restores(&self) -> bool {
         let open = self
             .entities
@@ -456,6 +470,12 @@ impl AcknowledgedState {
             self.blame(format!("{} a second time in one run", call.describe()));
         }
     }
+}
+
+/// Whether the entity is the data disk that a volume is, or was.
+fn is_disk_of(id: &EntityId, key: &VolumeKey) -> bool {
+    let uid = names::numbered_data_disk(&key.name).map(|(uid, _)| uid.to_string());
+    id.kind().as_str() == "disk" && uid.as_deref() == Some(id.id())
 }
 
 /// Whether a node of the run that carries out this step is under way.

@@ -7,7 +7,7 @@ use vsiflow_workflows::{
     record::ImageRecord,
     spec::{
         DataDiskSource, DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DocumentRef,
-        HostConnection, HostSettings, Resolved, ResolvedPool, ResolvedVsi,
+        HostConnection, HostSettings, RecordedFields, Resolved, ResolvedPool, ResolvedVsi,
         group::{
             Gate, GateProbe, OutputPlace, OutputSource, Release, ResolvedGroup, ResolvedItem,
             ResolvedWave,
@@ -237,6 +237,7 @@ impl VsiDocument {
             desired: self.desired(),
             contract: Secret::new(self.contract()),
             retains_user_data: false,
+            recorded: RecordedFields::default(),
             image_url: None,
             at: DocumentRef {
                 index: 0,
@@ -416,6 +417,7 @@ impl Group {
                 self.wave("second", "b", 2, second),
             ],
             outputs: vec![output("shown", false), output("secret", true)],
+            late: Vec::new(),
             of_shared_cluster: false,
             at: self.member.resolved().at,
         });

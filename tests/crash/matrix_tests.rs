@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Crashes of each story (`VSIFLOW_CRASH_POINTS`).
-const POINTS: usize = 70;
+const POINTS: usize = 45;
 /// How many first crashes of all stories are followed by a second one (`VSIFLOW_CRASH_FIRSTS`), and how many
 /// second crashes each gets (`VSIFLOW_CRASH_SECONDS`).
 const FIRSTS: usize = 28;

@@ -103,7 +103,7 @@ pub fn vsi_of(key: &VolumeKey) -> Option<Uuid> {
 
 /// Whether a volume is a data disk.
 pub fn is_disk(key: &VolumeKey) -> bool {
-    key.name.parse::<Uuid>().is_ok()
+    names::numbered_data_disk(&key.name).is_some()
 }
 
 /// Whether a volume is the mark beside a data disk that is filled.
@@ -205,13 +205,18 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (ObjectOwner, &'static [&'static
         (Some((VsiPart::Cidata, uuid)), _) => (ObjectOwner::Vsi(uuid), &["write_cidata"]),
         (Some((VsiPart::Console, uuid)), "delete") => (ObjectOwner::Vsi(uuid), &["delete_volumes"]),
         (Some((VsiPart::Console, uuid)), _) => (ObjectOwner::Vsi(uuid), &["create_console_log"]),
-        (None, "resize") if is_disk(key) => (ObjectOwner::Disk, &["grow_volume", "restore_disks"]),
+        (None, "resize") if is_disk(key) => (
+            ObjectOwner::Disk,
+            &["grow_volume", "restore_beside", "restore_disks"],
+        ),
         (None, "delete") if is_beside_disk(key) => (ObjectOwner::Disk, &["delete_volume"]),
         (None, _) if is_beside_disk(key) => (ObjectOwner::Disk, FILLING),
         (None, "delete") if is_disk(key) => (
             ObjectOwner::Disk,
             &[
                 "delete_volume",
+                "remove_replaced_disks",
+                "restore_beside",
                 "restore_disks",
                 "fill_volume",
                 "fill_from_image",
@@ -219,7 +224,12 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (ObjectOwner, &'static [&'static
         ),
         (None, "clone") if is_disk(key) => (
             ObjectOwner::Disk,
-            &["restore_disks", "fill_volume", "fill_from_image"],
+            &[
+                "restore_beside",
+                "restore_disks",
+                "fill_volume",
+                "fill_from_image",
+            ],
         ),
         (None, _) if is_disk(key) => (ObjectOwner::Disk, &["create_volume"]),
         (None, _) if is_copy(key) => (

@@ -61,7 +61,7 @@ fn a_plan_says_nothing_of_what_a_group_removed_or_does_not_want() {
         bench.reaches(document(2), &group_entity).await;
         let changes = plan(&bench, &document(3)).await;
         assert_eq!(changes.how(), Some(How::Recorded), "{changes:?}");
-        let mut unwanted = group(3);
+        let mut unwanted = document(3);
         for item in only(&mut unwanted)
             .waves
             .iter_mut()

@@ -7,6 +7,8 @@ repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
 
 work=$(mktemp -d)
 : >"$work/labs"
+failures=$work/failures
+: >"$failures"
 running='' aside=''
 set -m # Each command gets a process group, so that all its processes can be ended.
 
@@ -51,12 +53,19 @@ count() {
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + ${3:-0}))
 }
 
-# Adds the counts in a log's summaries, of cargo or of nextest.
+# has_failed TEXT: remembers what failed, for the end of the output, which is all that some systems keep.
+has_failed() { say "$*" >>"$failures"; }
+
+# Adds the counts in a log's summaries, of cargo or of nextest, and remembers the tests that failed.
 count_log() {
   local line
   while IFS= read -r line; do
     case $line in
       *' test run:'* | *' tests run:'*) count "$(number passed)" "$(($(number failed) + $(number 'timed out')))" ;;
+      *' FAIL ['* | *' TIMEOUT ['* | *' SIG'*' ['* | *' LEAK-FAIL ['* | 'test '*' ... FAILED')
+        # Without times and counts, which differ when nextest repeats the line at its end.
+        has_failed "${line##*\) }"
+        ;;
       # nextest repeats the output of failed tests indented, and that does not match here.
       'test result:'*) count "$(number passed)" "$(number failed)" "$(number ignored)" ;;
     esac
@@ -100,7 +109,13 @@ apart() {
   shift
   "$@"
   printf '%s\n' "${took[@]}" >"$work/took"
+  times >"$work/times"
   echo "$passed $failed $skipped" >"$work/counts"
+}
+
+# Whether the command of `beside` has ended, so that this shell's times include its own.
+beside_has_ended() {
+  [ -e "$work/aside/counts" ] && { [ -z "$aside" ] || ! jobs -rp | grep -qx "$aside"; }
 }
 
 # joined: waits for the command of `beside`, prints its output and adds its counts. Without counts it has

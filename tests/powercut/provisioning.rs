@@ -17,7 +17,7 @@ use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig, Verdict},
     hosts::HostDirectory,
     record::vsi_entity,
-    spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
+    spec::{DocumentRef, HostConnection, HostSettings, RecordedFields, Resolved, ResolvedVsi},
 };
 
 use crate::writer;
@@ -53,6 +53,7 @@ fn vsi(number: u32) -> ResolvedVsi {
         desired: serde_json::from_value(desired).unwrap(),
         contract: Secret::new("workload: w\nenv: e\n".to_owned()),
         retains_user_data: false,
+        recorded: RecordedFields::default(),
         image_url: None,
         at: DocumentRef {
             index: 0,

@@ -338,7 +338,7 @@ fn a_snapshot_is_restored_whole_after_an_adoption() {
         .says("loses the content of disk boot")
         .says("loses the content of disk disk/data");
     let history = vsiflow.history("web");
-    assert!(history.iter().any(|event| event.step() == "restore_disks"));
+    assert!(history.iter().any(|event| event.step() == "restore_beside"));
 }
 
 #[test]
@@ -366,4 +366,54 @@ fn a_boot_disk_that_was_adopted_is_not_made_for_one_start_by_the_first_document(
     assert_eq!(vsiflow.sim().boot_disk("default/web"), boot);
     let planned = plan(&vsiflow, ephemeral(), 1);
     assert!(planned.to_string().contains("rebuil"), "{planned:#}");
+}
+
+/// A cloud-init guest that was forgotten and adopted, without a document.
+fn adopted_cloud_init_guest() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(""), &[]).exits(0);
+    vsiflow
+        .run(&["delete", "web", "--orphan", "--yes"])
+        .exits(0);
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow
+}
+
+#[test]
+fn the_guest_of_an_adopted_vsi_is_of_the_type_that_its_volume_shows() {
+    let vsiflow = adopted_cloud_init_guest();
+    // A Hyper Protect guest would have to say that its boot succeeded.
+    vsiflow.run(&["restart", "web", "--wait"]).exits(0);
+    // The memory of a Hyper Protect guest could not be saved.
+    vsiflow
+        .run(&["snapshot", "create", "web", "first", "--wait"])
+        .exits(0);
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes", "--wait"])
+        .exits(0);
+    let planned = plan(&vsiflow, server(""), 0);
+    assert_eq!(planned["items"][0]["action"], "none", "{planned:#}");
+
+    let other = Vsiflow::simulated();
+    let plain = server("").replace("{type: cloudInit}", "{type: none}");
+    other.apply(plain, &[]).exits(0);
+    other.run(&["delete", "web", "--orphan", "--yes"]).exits(0);
+    other.run(&["adopt", UID]).exits(0);
+    other.run(&["restart", "web", "--wait"]).exits(0);
+}
+
+#[test]
+fn an_adopted_vsi_is_rebuilt_only_once_a_document_says_from_which_image() {
+    let vsiflow = adopted_cloud_init_guest();
+    let boot = vsiflow.sim().boot_disk("default/web");
+    vsiflow
+        .run(&["rebuild", "web"])
+        .exits(4)
+        .says("VSI0701")
+        .says("apply its document");
+    // Nothing was ordered that the document would carry out.
+    vsiflow.apply(server(""), &[]).exits(0);
+    assert_eq!(vsiflow.sim().boot_disk("default/web"), boot);
+    vsiflow.run(&["rebuild", "web", "--wait"]).exits(0);
+    assert_ne!(vsiflow.sim().boot_disk("default/web"), boot);
 }

@@ -210,7 +210,8 @@ fn an_earlier_contract_that_is_asked_for_while_it_is_replaced_is_not_lost() {
         .apply(first().doing("another"), &["--wait"])
         .exits(4);
     vsiflow.run(&["approve", "back"]).exits(0);
-    assert!(daemon.reaches("vsi/back: stop_domain", 60));
+    // The next step stops the guest, and that takes a moment.
+    assert!(daemon.reaches("vsi/back: set_autostart", 60));
     // Apply the previous contract again while the run that erases it is open.
     vsiflow.apply(first(), &["--wait"]);
     vsiflow.until_phase("back", "Running", 60);

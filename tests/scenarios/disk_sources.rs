@@ -1,6 +1,8 @@
 //! Data disks that are filled when they are made, on the simulated host.
 
 use serde_json::Value;
+use std::process::Command;
+
 use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
 const DATA: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0d01";
@@ -182,7 +184,7 @@ fn a_data_disk_is_a_copy_of_another_that_nobody_writes_to() {
         .says("disk/copy cancelled")
         .says("vsiflow retry disk/copy");
     vsiflow
-        .run(&["cancel", "pool/copy"])
+        .run(&["cancel", "quota/copy"])
         .exits(2)
         .says("VSI0801")
         .says("disk/NAME");
@@ -280,6 +282,17 @@ fn a_disk_is_exported_while_nobody_has_it_and_imported_again() {
         "--label",
         "a=b",
     ];
+    vsiflow
+        .run(&[&words[..], &["--size", "4Ki"]].concat())
+        .exits(2)
+        .says("VSI0810");
+    let pipe = vsiflow.folder().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    vsiflow
+        .run(&["disk", "import", "twin", pipe.to_str().unwrap()])
+        .exits(1)
+        .says("this is no regular file");
     vsiflow.run(&words).exits(0).says("disk/twin created");
     let twin = disk(&vsiflow, "twin");
     assert_eq!(twin["metadata"]["labels"]["a"], "b");

@@ -155,7 +155,7 @@ fn what_waits_is_not_called_nothing_when_it_is_cancelled_and_a_deletion_ends() {
     vsiflow
         .run(&cancel)
         .exits(4)
-        .says("what was recorded last is still done");
+        .says("what needs no order is still done");
     vsiflow
         .run(&["delete", "disk/data", "--wait", "--timeout", "1s"])
         .exits(4)

@@ -86,6 +86,8 @@ fn members_without_data_are_made_on_another_host_and_everything_else_stays() {
         assert_eq!(events["moves"], moves, "{name}: {events}");
         if moves {
             assert_eq!(events["to"], "sim:b");
+            let lost = events["loses"][0].as_str().unwrap();
+            assert!(lost.starts_with("boot disk images/"), "{lost}");
         }
     }
     assert_eq!(plan["alone"]["reason"], "it is not a member of a pool");
@@ -401,4 +403,21 @@ fn the_pools_of_a_group_leave_a_host_through_a_daemon() {
     });
     daemon.terminate();
     daemon.end(30).exits(0);
+}
+
+#[test]
+fn a_member_that_is_told_to_stop_stays_from_then_on() {
+    let vsiflow = Vsiflow::of_documents();
+    let documents = hosts() + &pool(2, "", "", EPHEMERAL);
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    let name = on(&vsiflow, "sim:a").remove(0);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .run(&["stop", &name, "--timeout", "2s"])
+        .says("VSI0016");
+    let plan = planned(&vsiflow, "sim:a");
+    assert_eq!(plan[&name]["moves"], false, "{plan:?}");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).says("vsi/");
+    assert_eq!(vsiflow.phase(&name), "Stopped");
 }

@@ -22,6 +22,36 @@ fn refused(vsiflow: &Vsiflow, words: &[&str], says: &str) {
 }
 
 #[test]
+fn a_file_that_is_no_disk_is_foretold_for_every_kind_that_names_it() {
+    // A simulated host takes every image. This one is not asked before there is something to do on it.
+    let vsiflow = Vsiflow::on("unix:/nowhere/libvirt-sock");
+    let page = vsiflow.write("page.qcow2", "<!doctype html><title>Not found</title>");
+    for (image, code) in [
+        (format!("file://{}", page.display()), "VSI0306"),
+        ("file:///no/such.qcow2".to_owned(), "VSI0302"),
+    ] {
+        let template = format!(
+            "imageURL: \"{image}\", guest: {{type: none}}, machine: {{cpus: 1, memory: 512Mi}}"
+        );
+        let documents = format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: web}}\nspec: {{{template}}}\n---\n\
+             apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: many}}\n\
+             spec: {{replicas: 1, template: {{spec: {{{template}}}}}}}\n---\n\
+             apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDisk\n\
+             metadata: {{name: store}}\nspec: {{size: 1Gi, source: {{imageURL: \"{image}\"}}}}\n"
+        );
+        let file = vsiflow.write("documents.yaml", &documents);
+        for command in [&["apply", "--dry-run"][..], &["plan"]] {
+            let words = [command, &["-f", file.to_str().unwrap()]].concat();
+            let mut ran = vsiflow.run(&words).exits(4).says(code);
+            for object in ["vsi/web", "pool/many", "disk/store"] {
+                ran = ran.says(&format!("{object} would not be made"));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_restoration_that_a_foreign_layer_forbids_is_foretold() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
@@ -167,4 +197,32 @@ fn a_pruned_pool_whose_member_a_foreign_layer_keeps_is_foretold() {
     let as_json = [&prune[..], &["-o", "json"]].concat();
     refused(&vsiflow, &as_json, "would not be deleted");
     vsiflow.run(&[&as_json[..], &["--dry-run"]].concat()).json();
+}
+
+#[test]
+fn what_goes_once_a_gate_has_opened_is_foretold() {
+    let vsiflow = Vsiflow::simulated();
+    let group = |remove_after: &str| {
+        let template = format!(
+            "template: {{spec: {{imageURL: \"{SIMULATED_IMAGE}\", guest: {{type: none}}, machine: {{cpus: 1, memory: 512Mi}}}}}}"
+        );
+        format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: shop}}\nspec:\n  waves:\n  \
+             - name: one\n    pools:\n    - name: a\n      replicas: 2\n{remove_after}      \
+             diskTemplates: [{{metadata: {{name: data}}, spec: {{size: 1Gi, deletionPolicy: Delete}}}}]\n      {template}\n  \
+             - name: two\n    members: [{{name: b, {template}}}]\n"
+        )
+    };
+    vsiflow.apply(group(""), &["--wait"]).exits(0);
+    let removed = vsiflow.write("removed.yaml", &group("      removeAfter: two\n"));
+    let plan = vsiflow
+        .run(&["plan", "-f", removed.to_str().unwrap()])
+        .says("VSI shop-a-0 with boot disk")
+        .says("data disk data-shop-a-1")
+        .says("a is removed once wave two has passed its gate");
+    plan.exits(1);
+    vsiflow
+        .run(&["apply", "-f", removed.to_str().unwrap(), "--dry-run"])
+        .exits(0)
+        .says("data disk data-shop-a-1 is destroyed");
 }

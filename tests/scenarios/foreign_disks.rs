@@ -159,3 +159,57 @@ fn a_domain_is_adopted_only_with_all_disks_that_it_writes_to() {
     assert_eq!(vsiflow.sim().domain("default/web")["spec"], before["spec"]);
     vsiflow.run(&["adopt", UID]).exits(0);
 }
+
+/// Switches the guest to a copy of a disk outside of all pools, as `virsh blockcopy --pivot` does.
+fn move_disk(vsiflow: &Vsiflow, volume: &str) {
+    vsiflow.change_sim(|state| {
+        let copy = state["pools"]["images"]["volumes"][volume].clone();
+        state["loose"] = serde_json::json!({ LAYER: copy });
+    });
+    rename(vsiflow, &format!("/var/lib/libvirt/images/{volume}"), LAYER);
+}
+
+#[test]
+fn no_disk_is_restored_while_the_guest_has_another_file_in_the_place_of_one() {
+    let boot = format!("boot-{UID}.qcow2");
+    for moved in [DISK, &boot] {
+        let vsiflow = running();
+        vsiflow.run(&["stop", "web"]).exits(0);
+        let snapshot = ["snapshot", "create", "web", "first"];
+        vsiflow.run(&snapshot).exits(0);
+        vsiflow.run(&["start", "web"]).exits(0);
+        move_disk(&vsiflow, moved);
+        let before = vsiflow.sim().all_volumes().len();
+        let restore = ["snapshot", "restore", "first", "--in-place", "--yes"];
+        vsiflow.run(&restore).exits(4).says("VSI0210").says(LAYER);
+        let sim = vsiflow.sim();
+        assert_eq!(sim.domain("default/web")["state"], "Running", "{moved}");
+        assert_eq!(sim.all_volumes().len(), before, "{moved}");
+        vsiflow.run(&["cancel", "web"]).exits(0);
+        assert!(paths(&vsiflow).contains(&Value::from(LAYER)));
+    }
+}
+
+/// Puts another file in the place of a volume.
+fn replace(vsiflow: &Vsiflow, volume: &str) {
+    vsiflow.change_sim(|state| {
+        state["pools"]["images"]["volumes"][volume]["born"] = 7_777.into();
+    });
+}
+
+#[test]
+fn a_file_in_the_place_of_a_disk_is_no_snapshot_of_it() {
+    let boot = format!("boot-{UID}.qcow2");
+    for replaced in [DISK, &boot] {
+        let vsiflow = running();
+        vsiflow.run(&["stop", "web"]).exits(0);
+        replace(&vsiflow, replaced);
+        let snapshot = ["snapshot", "create", "web", "first"];
+        vsiflow.run(&snapshot).exits(4).says("VSI0236");
+        vsiflow.run(&["snapshot", "delete", "first"]).exits(0);
+        // The file that the guest is started on is its disk from then on.
+        vsiflow.run(&["start", "web"]).exits(0);
+        vsiflow.run(&["stop", "web"]).exits(0);
+        vsiflow.run(&snapshot).exits(0);
+    }
+}

@@ -109,6 +109,72 @@ fn waves_come_up_one_after_another_and_what_is_removed_stays_away() {
 }
 
 #[test]
+fn what_a_group_removed_needs_no_other_document() {
+    let vsiflow = Vsiflow::of_documents();
+    let host = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{host: {name}}}}}\n\
+             data: {{HOSTNAME: \"sim:{name}\"}}\n---\n"
+        )
+    };
+    let network = "apiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {name: lan}\n\
+                   spec: {cidr: 10.20.0.0/24}\n---\n";
+    let group = |replicas| {
+        let document = Group {
+            replicas,
+            ..Group::default()
+        };
+        let text = document.to_string();
+        let (first, second) = text.rsplit_once("imageURL: $(").unwrap();
+        let on = |name: &str| format!("targetSelector: {{matchLabels: {{host: {name}}}}}");
+        let own = "interfaces: [{network: lan}]";
+        let first = first.replace(
+            "imageURL: $(",
+            &format!("{}\n          {own}\n          imageURL: $(", on("a")),
+        );
+        format!("{first}{}\n          imageURL: $({second}", on("b"))
+    };
+    let without = host("b") + &group("replicas: 2");
+    let refused = vsiflow.apply(&without, &[]).exits(4);
+    refused.says("VSI0605").says("targetSelector");
+    let whole = host("a") + &host("b") + network + &group("replicas: 2");
+    vsiflow.apply(&whole, &["--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "ocp-worker-0 ocp-worker-1");
+    let unchanged = vsiflow.apply(&without, &[]).exits(0);
+    unchanged.says("group/ocp unchanged");
+    let larger = host("b") + &group("replicas: 3");
+    vsiflow.apply(&larger, &["--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "ocp-worker-0 ocp-worker-1 ocp-worker-2");
+}
+
+#[test]
+fn what_names_the_member_of_a_pool_that_is_dropped_stays_as_it_is() {
+    let vsiflow = Vsiflow::simulated();
+    let of = |replicas: u32, words| {
+        let stays = Group {
+            remove_after: "removeAfter: null",
+            words,
+            ..Group::default()
+        };
+        let pool = format!("pools:\n    - name: bootstrap\n      replicas: {replicas}\n");
+        let member = "members:\n    - name: bootstrap\n";
+        stays.to_string().replace(member, &pool)
+    };
+    let words = "# boot=$(group.members.bootstrap-0.address) token=$(group.outputs.token)";
+    let refused = vsiflow.apply(of(0, words), &[]).exits(4);
+    refused.says("VSI0604").says("no member \"bootstrap-0\"");
+    vsiflow.apply(of(1, words), &["--wait"]).exits(0);
+    let read = seed(&vsiflow, "ocp-worker-1");
+    vsiflow.apply(of(0, words), &["--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "ocp-worker-0 ocp-worker-1");
+    assert_eq!(seed(&vsiflow, "ocp-worker-1"), read);
+    let unchanged = vsiflow.apply(of(0, words), &[]).exits(0);
+    unchanged.says("group/ocp unchanged");
+    let other = "# boot=$(group.members.bootstrap-1.address)";
+    vsiflow.apply(of(0, other), &[]).exits(4).says("VSI0604");
+}
+
+#[test]
 fn outputs_are_read_once_and_kept_as_secrets() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Group::default(), &["--wait"]).exits(0);
@@ -215,6 +281,19 @@ fn what_belongs_to_others_is_refused_before_anything_is_made() {
         .to_string()
         .replace("name: worker\n", "name: other\n");
     vsiflow.apply(without, &[]).exits(4).says("VSI0732");
+    let again = Group {
+        remove_after: "removeAfter: null",
+        ..Group::default()
+    };
+    let document = vsiflow.write("again.yaml", &again.to_string());
+    vsiflow
+        .run(&["plan", "-f", document.to_str().unwrap()])
+        .exits(4)
+        .says("it was removed for good");
+    vsiflow
+        .apply(again, &[])
+        .exits(4)
+        .says("bootstrap was removed for good");
     let late = Group {
         words: "# $(group.members.bootstrap-0.address) $(group.members.bootstrap-0.name)",
         ..Group::default()

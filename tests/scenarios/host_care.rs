@@ -240,3 +240,17 @@ fn a_host_is_checked_with_what_is_to_be_mended() {
         .says("connection")
         .says("Start libvirtd");
 }
+
+#[test]
+fn the_history_of_a_host_names_commands_without_a_reason() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    for word in ["cordon", "uncordon"] {
+        vsiflow.run(&["host", word, HOST]).exits(0);
+    }
+    vsiflow
+        .run(&["history", "host/sim"])
+        .exits(0)
+        .says("found Cordoned")
+        .says("found Schedulable");
+}

@@ -387,11 +387,12 @@ fn who_may_look_reads_and_changes_nothing() {
     assert!(refused > 15);
     let of_web = json!({"namespace": "default", "name": "web"});
     let described = json!({"kind": "vsi", "namespace": "default", "name": "web"});
-    let requests = [json!({"kind": "vsi"}), described, of_web.clone()];
+    let requests = [json!({"kind": "vsi"}), described.clone(), of_web.clone()];
     let requests = requests
         .into_iter()
         .chain(vec![of_web; 3])
-        .chain([json!({})]);
+        .chain([json!({}), described])
+        .chain(vec![json!({}); 3]);
     for (path, request) in READING_REQUESTS.into_iter().zip(requests) {
         drop(http::post(&socket, path, &request).is(200));
     }
@@ -399,7 +400,7 @@ fn who_may_look_reads_and_changes_nothing() {
 }
 
 /// The requests of commands that read. Viewers may send them.
-const READING_REQUESTS: [&str; 7] = [
+const READING_REQUESTS: [&str; 11] = [
     "/v1/table",
     "/v1/describe",
     "/v1/history",
@@ -407,6 +408,10 @@ const READING_REQUESTS: [&str; 7] = [
     "/v1/console-log",
     "/v1/boot-evidence",
     "/v1/overview",
+    "/v1/diff",
+    "/v1/audit/verify",
+    "/v1/audit/head",
+    "/v1/replay",
 ];
 
 #[test]

@@ -43,6 +43,7 @@ async fn lab_the_ports_keep_their_contract_over_ssh() {
             passphrase: None,
         },
         host_keys: HostKeys::Known(host.known_hosts),
+        owner: "host/lab".into(),
         connect_timeout: Duration::from_secs(20),
         jumps: Vec::new(),
     };

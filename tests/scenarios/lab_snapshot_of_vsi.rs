@@ -190,7 +190,9 @@ fn lab_a_guest_writes_on_while_a_snapshot_of_its_file_system_is_taken_and_loses_
     vsiflow
         .run(&["snapshot", "restore", "t-live-first", "--yes"])
         .exits(0);
-    assert_eq!(numbers(vsiflow.folder(), &data), taken);
+    let restored = format!("{}-1", found["metadata"]["uid"].as_str().unwrap());
+    let restored = path(&lab, &restored);
+    assert_eq!(numbers(vsiflow.folder(), &restored), taken);
     vsiflow
         .run(&["snapshot", "delete", "t-live-first"])
         .exits(0);

@@ -431,6 +431,27 @@ fn what_a_daemon_signs_is_checked_by_an_audit() {
         key.to_str().unwrap(),
         format!("{}.pub", key.to_str().unwrap()),
     );
+    let head = vsiflow
+        .run(&["audit", "head", "--sign-key", key])
+        .exits(0)
+        .stdout;
+    let verified = ["audit", "verify", "--head", head.trim(), "--public-key"];
+    vsiflow
+        .run(&[&verified[..], &[&public]].concat())
+        .exits(0)
+        .says("is signed and part of it");
+    let unsigned = head.split_once(" key=").unwrap().0.to_owned();
+    for forged in [unsigned, head.replace("offset=", "offset=1")] {
+        let words = [
+            "audit",
+            "verify",
+            "--head",
+            forged.trim(),
+            "--public-key",
+            &public,
+        ];
+        vsiflow.run(&words).exits(1).says("VSI0905");
+    }
     damage(&vsiflow, 0.4);
     vsiflow
         .run(&["journal", "repair", "-y", "--sign-key", key])

@@ -55,6 +55,11 @@ fn a_daemon_tells_what_it_did_and_that_it_is_ready() {
         let runs = r#"vsiflow_runs_total{workflow="provision_vsi",result="succeeded"}"#;
         let vsis = r#"vsiflow_vsis{phase="Running"}"#;
         let is_counted = sample(&text, runs) == 1.0 && sample(&text, vsis) == 1.0;
+        // All of a round is seen at once: hosts are not missing while VSIs are there.
+        assert!(
+            sample(&text, vsis) == 0.0 || text.contains(r#"vsiflow_host_reachable{host="sim"} 1"#),
+            "{text}"
+        );
         is_counted.then_some(text)
     });
     let is = |name: &str, value: f64| {

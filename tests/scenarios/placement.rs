@@ -269,6 +269,22 @@ fn a_pool_that_does_not_fit_is_refused_as_a_whole() {
 }
 
 #[test]
+fn a_cordoned_member_that_is_gone_needs_no_host() {
+    let vsiflow = Vsiflow::of_documents();
+    let documents = hosts() + &pool(2, SPREAD, "");
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    vsiflow.run(&["cordon", "web-1"]).exits(0);
+    vsiflow.run(&["delete", "web-1", "--wait"]).exits(0);
+    for host in ["sim:a", "sim:b", "sim:c"] {
+        vsiflow.run(&["host", "cordon", host]).exits(0);
+    }
+    let applied = vsiflow.apply(&documents, &[]).exits(0);
+    applied.says("pool/web unchanged");
+    let larger = hosts() + &pool(3, SPREAD, "");
+    vsiflow.apply(&larger, &[]).exits(4).says("VSI0737");
+}
+
+#[test]
 fn mistakes_of_a_placement_are_told_before_anything_is_made() {
     let vsiflow = Vsiflow::of_documents();
     for (placement, words) in [

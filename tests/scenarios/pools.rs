@@ -190,6 +190,10 @@ fn a_change_of_the_template_reaches_each_member_and_rollback_takes_it_back() {
             .and_then(|event| event.0["offset"].as_u64())
     };
     assert!(started("web-2") < started("web-1") && started("web-1") < started("web-0"));
+    for option in [&["--dry-run"][..], &["--to", "1"]] {
+        let words = [&["rollback", "pool/web"][..], option].concat();
+        vsiflow.run(&words).exits(2).says(option[0]);
+    }
     vsiflow.run(&["rollback", "pool/web", "--wait"]).exits(0);
     assert_eq!(
         ["web-0", "web-1", "web-2"].map(|name| cpus(&vsiflow, name)),
@@ -255,6 +259,37 @@ fn a_member_that_is_deleted_is_made_again_and_a_cordoned_one_is_left_out() {
 }
 
 #[test]
+fn a_template_that_returns_is_that_of_the_member_that_still_has_it() {
+    let vsiflow = Vsiflow::simulated();
+    let of_motd = |motd: &str| {
+        let none = "guest: {type: none}";
+        let guest = format!(
+            "guest:\n        type: cloudInit\n        userData: \"#cloud-config\\nmotd: {motd}\\n\""
+        );
+        PoolManifest::of(2).to_string().replace(none, &guest)
+    };
+    vsiflow.apply(of_motd("first"), &["--wait"]).exits(0);
+    let first = pool(&vsiflow)["status"]["revision"].clone();
+    vsiflow.run(&["cordon", "web-1"]).exits(0);
+    for motd in ["second", "third", "fourth"] {
+        vsiflow.apply(of_motd(motd), &["--wait"]).exits(0);
+    }
+    assert_eq!(pool(&vsiflow)["status"]["updatedReplicas"], 1);
+    let started = vsiflow.history("web-1").len();
+    vsiflow.apply(of_motd("first"), &["--wait"]).exits(0);
+    let status = pool(&vsiflow)["status"].clone();
+    assert_eq!(
+        (&status["revision"], &status["updatedReplicas"]),
+        (&first, &json!(2))
+    );
+    assert_eq!(
+        vsiflow.history("web-1").len(),
+        started,
+        "nothing was done to it"
+    );
+}
+
+#[test]
 fn manual_asks_once_for_the_pool() {
     let vsiflow = Vsiflow::simulated();
     let manual = |cpus| PoolManifest::of(2).with("updatePolicy: Manual").cpus(cpus);
@@ -268,6 +303,59 @@ fn manual_asks_once_for_the_pool() {
         .run(&["approve", "pool/web"])
         .exits(4)
         .says("VSI0704");
+}
+
+const GOES: &str =
+    "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Delete}}]";
+const STAYS: &str =
+    "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Retain}}]";
+
+#[test]
+fn manual_also_asks_before_a_template_permits_to_lose_data() {
+    let vsiflow = Vsiflow::simulated();
+    let manual = |disks| PoolManifest::of(1).with("updatePolicy: Manual").with(disks);
+    vsiflow.apply(manual(STAYS), &["--wait"]).exits(0);
+    vsiflow
+        .apply(manual(GOES), &[])
+        .exits(4)
+        .says("waits for approval");
+    vsiflow.run(&["approve", "pool/web", "--wait"]).exits(0);
+    // What protects more asks nobody.
+    vsiflow.apply(manual(STAYS), &["--wait"]).exits(0);
+}
+
+#[test]
+fn a_document_that_retains_the_disks_of_members_deletes_none() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(PoolManifest::of(1).with(GOES), &["--wait"])
+        .exits(0);
+    let stays = vsiflow.write("stays.yaml", &PoolManifest::of(1).with(STAYS).to_string());
+    let delete = ["delete", "-f", stays.to_str().unwrap(), "--wait"];
+    vsiflow.run(&delete).exits(4).says("VSI0756");
+    assert_eq!(names(&vsiflow), "web-0");
+    vsiflow
+        .run(&["apply", "-f", stays.to_str().unwrap(), "--wait"])
+        .exits(0);
+    vsiflow.run(&delete).exits(0);
+    vsiflow.run(&["get", "disks"]).exits(0).says("data-web-0");
+}
+
+#[test]
+fn a_rollback_names_the_disks_that_are_made_anew() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(PoolManifest::of(2), &["--wait"]).exits(0);
+    let image = vsiflow_tests::SIMULATED_IMAGE;
+    let other = PoolManifest::of(2)
+        .to_string()
+        .replace(image, "http://images.test/other.qcow2");
+    vsiflow.apply(other, &["--wait"]).exits(0);
+    let boot_disk = vsiflow.sim().boot_disk("default/web-1");
+    vsiflow
+        .run(&["rollback", "pool/web", "--wait"])
+        .exits(0)
+        .says(&format!("boot disk images/{boot_disk} is destroyed"))
+        .keeps_quiet_about("00000000-0000");
 }
 
 #[test]
@@ -355,7 +443,8 @@ fn restored_in_the_middle_of(command: &[&str]) -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(PoolManifest::of(3), &["--wait"]).exits(0);
     vsiflow.run(&["pause", "--all"]).exits(0);
-    let begun = [command, &["--wait", "--timeout", "1s"]].concat();
+    // The pause is the outcome; the time is for busy machines.
+    let begun = [command, &["--wait", "--timeout", "60s"]].concat();
     vsiflow.run(&begun).exits(4).says("VSI0016");
     vsiflow.run(&["backup", "kept.backup"]).exits(0);
     vsiflow.restore("kept.backup");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use vsiflow_tests::{DiskDocument, Lab, Ran, Running, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Lab, Ran, Running, SIMULATED_IMAGE, Vsi, Vsiflow};
 
 /// A directory of documents.
 struct DocumentFolder {
@@ -290,4 +290,24 @@ fn lab_a_directory_whose_file_system_is_away_deletes_nothing() {
         .says("VSI0708")
         .says("mount it again");
     assert_eq!(documents.names(), "vsi/a vsi/b");
+}
+
+#[test]
+fn a_dry_run_names_the_data_disks_that_go_with_pruned_members() {
+    let documents = DocumentFolder::new();
+    let pool = format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: db}}\nspec:\n  replicas: 1\n  diskTemplates:\n  \
+         - {{metadata: {{name: goes}}, spec: {{size: 1Gi, deletionPolicy: Delete}}}}\n  \
+         - {{metadata: {{name: stays}}, spec: {{size: 1Gi, deletionPolicy: Retain}}}}\n  \
+         template: {{spec: {{imageURL: \"{SIMULATED_IMAGE}\", guest: {{type: none}}}}}}\n"
+    );
+    documents.put("db", &pool).vsis(&["a"]).apply(&[]).exits(0);
+    documents.remove(&["db"]);
+    documents
+        .apply(&["--prune", "--dry-run"])
+        .exits(0)
+        .says("pool/db with 1 members would be deleted, with the data disks goes-db-0 (dry run)");
+    let dry = ["--prune", "--dry-run", "-o", "json"];
+    let items = documents.apply(&dry).exits(0).json()["items"].clone();
+    assert_eq!(items[1]["dataDisks"], json!(["goes-db-0"]));
 }

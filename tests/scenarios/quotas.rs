@@ -297,3 +297,13 @@ fn what_cannot_be_read_counts_as_before_or_holds_growth_up() {
         .exits(4)
         .says("vsis: 2 used, 1 more asked for, 2 allowed");
 }
+
+#[test]
+fn a_clone_that_a_quota_refuses_leaves_no_copy() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = quota("{vsis: 1}") + &server("a", 1, "  powerState: Stopped\n");
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    vsiflow.run(&["clone", "a", "b"]).exits(4).says("VSI0738");
+    let left = vsiflow.run(&["get", "snapshots", "-o", "name"]).exits(0);
+    assert_eq!(left.stdout, "");
+}

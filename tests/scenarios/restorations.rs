@@ -104,20 +104,109 @@ fn a_restoration_without_room_for_both_is_ordered_again_in_place() {
 }
 
 #[test]
-fn a_boot_disk_is_restored_in_place_with_data_disks() {
-    let vsiflow = with_snapshot(&format!(
+fn a_boot_disk_is_not_made_anew_while_data_disks_wait_to_be_restored() {
+    let vsiflow = with_data_disk();
+    let old = vsiflow.sim().boot_disk("default/web");
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow.run(&RESTORE).says("VSI0016");
+    let rebuild = ["rebuild", "web", "--yes"];
+    vsiflow.run(&rebuild).exits(4).says("VSI0740");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    assert!(!is_kept(&vsiflow));
+    assert_ne!(vsiflow.sim().boot_disk("default/web"), old);
+}
+
+const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c3d";
+
+fn with_data_disk() -> Vsiflow {
+    with_snapshot(&format!(
         "  diskSelector: {{matchLabels: {{disks: web}}}}\n{}",
         DiskDocument::named("data")
-    ));
+            .uid(DISK)
+            .with("deletionPolicy: Delete")
+    ))
+}
+
+/// The volumes of the data disk.
+fn data_disks(vsiflow: &Vsiflow) -> Vec<String> {
+    let sim = vsiflow.sim();
+    let volumes = sim.all_volumes().into_iter();
+    let its = volumes.filter(|name| name.starts_with(DISK));
+    its.map(str::to_owned).collect()
+}
+
+#[test]
+fn data_disks_are_restored_beside_the_present_ones_and_all_are_switched_at_once() {
+    let vsiflow = with_data_disk();
     let old = vsiflow.sim().boot_disk("default/web");
+    set_room(&vsiflow, 1);
     vsiflow
         .run(&["snapshot", "restore", "first", "--dry-run"])
-        .exits(0)
-        .says("in place");
+        .exits(4)
+        .says("beside")
+        .says("--in-place");
+    vsiflow.run(&RESTORE).exits(4).says("--in-place");
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    assert_eq!(data_disks(&vsiflow), [DISK]);
+    vsiflow.run(&["cancel", "web"]).exits(0);
+
+    set_room(&vsiflow, 1 << 40);
+    vsiflow.run(&["restart", "web"]).exits(0);
+    assert_eq!(data_disks(&vsiflow), [DISK]);
     vsiflow.run(&RESTORE).exits(0).says("Running");
     assert!(!is_kept(&vsiflow));
-    assert_eq!(vsiflow.sim().boot_disk("default/web"), old);
+    assert_ne!(vsiflow.sim().boot_disk("default/web"), old);
+    assert_eq!(data_disks(&vsiflow), [format!("{DISK}-1")]);
+    let disk = vsiflow.run(&["get", "disk", "data", "-o", "json"]).exits(0);
+    assert!(disk.stdout.contains(&format!("{DISK}-1")), "{disk:#?}");
+    vsiflow.run(&RESTORE).exits(0);
+    assert_eq!(data_disks(&vsiflow), [format!("{DISK}-2")]);
+    // Whoever works on the disk later works on the volume that it is then.
+    vsiflow.run(&["restart", "web"]).exits(0);
+    let another = ["snapshot", "create", "web", "second"];
+    vsiflow.run(&another).exits(0);
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    vsiflow.run(&["delete", "disk/data", "--wait"]).exits(0);
+    assert_eq!(data_disks(&vsiflow), Vec::<String>::new());
     vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn data_disks_are_restored_in_place_only_where_that_is_ordered() {
+    let vsiflow = with_data_disk();
+    let old = vsiflow.sim().boot_disk("default/web");
+    let restore = [&RESTORE[..], &["--in-place"]].concat();
+    vsiflow.run(&restore).exits(0).says("Running");
+    assert!(!is_kept(&vsiflow));
+    assert_eq!(vsiflow.sim().boot_disk("default/web"), old);
+    assert_eq!(data_disks(&vsiflow), [DISK]);
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn another_journal_makes_no_empty_disk_beside_one_that_was_restored_and_kept() {
+    let vsiflow = with_data_disk();
+    vsiflow.run(&RESTORE).exits(0);
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    vsiflow.run(&["delete", "disk/data", "--orphan"]).exits(0);
+    vsiflow.forget_journal();
+    let disk = DiskDocument::named("data").uid(DISK);
+    let applied = vsiflow.apply(disk, &[]);
+    applied.exits(4).says("VSI0207").says(&format!("{DISK}-1"));
+    assert_eq!(data_disks(&vsiflow), [format!("{DISK}-1")]);
+}
+
+#[test]
+fn a_journal_that_has_forgotten_a_restoration_makes_no_empty_disk_beside_the_restored_one() {
+    let vsiflow = with_data_disk();
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.run(&RESTORE).exits(0);
+    vsiflow.restore("kept.backup");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    let restart = ["restart", "web", "--timeout", "5s"];
+    assert_ne!(vsiflow.run(&restart).code, Some(0));
+    assert_eq!(data_disks(&vsiflow), [format!("{DISK}-1")]);
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn a_snapshot_is_taken_shown_restored_and_deleted() {
         .run(&["snapshot", "restore", "web-1", "--yes"])
         .exits(0)
         .says("vsi/web is Stopped");
-    assert_eq!(vsiflow.sim().volume(&boot)["content"], before);
+    let restored = vsiflow.sim().boot_disk("default/web");
+    assert_eq!(vsiflow.sim().volume(&restored)["content"], before);
     vsiflow.run(&["start", "web"]).exits(0).says("Running");
 
     vsiflow.run(&["snapshot", "delete", "web-1"]).exits(0);
@@ -87,6 +88,20 @@ fn a_snapshot_is_taken_shown_restored_and_deleted() {
     vsiflow.run(&["get", "snapshot", "web-1"]).exits(3);
     assert_eq!(snapshot(&vsiflow, "web-1")["status"]["phase"], "Deleted");
     vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_disk_that_its_vsi_lost_since_the_snapshot_is_named_as_left_out() {
+    let vsiflow = stopped(with_disk());
+    vsiflow.run(&["snapshot", "create", "web"]).exits(0);
+    let left_out = "disk/data of snapshot/web-1 is not restored";
+    let restore = ["snapshot", "restore", "web-1", "--yes"];
+    vsiflow.run(&restore).exits(0).keeps_quiet_about(left_out);
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    for option in ["--dry-run", "--yes"] {
+        let words = ["snapshot", "restore", "web-1", option];
+        vsiflow.run(&words).exits(0).says(left_out);
+    }
 }
 
 #[test]

@@ -364,7 +364,7 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         }
     }
     operations.retain(|(.., id, _)| id != "runCommand");
-    for (word, operand) in [("stop", "nobody"), ("delete", "nobody"), ("audit", "head")] {
+    for (word, operand) in [("stop", "nobody"), ("delete", "nobody")] {
         let body = format!("{{\"args\": [\"vsiflow\", \"{word}\", \"{operand}\"]}}");
         let id = format!("runCommand: {word}");
         operations.push(("POST".to_owned(), "/v1/commands".to_owned(), id, body));

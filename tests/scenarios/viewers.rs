@@ -27,6 +27,18 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
     look(&["history", "web"]).exits(0).says("start_domain");
     look(&["logs", "web"]).exits(0).says("HPL10001I");
     look(&["audit", "head"]).exits(0);
+    look(&["audit", "verify"])
+        .exits(0)
+        .says("nothing was changed");
+    look(&["replay", "--verify"])
+        .exits(0)
+        .says("are what the engine decides");
+    look(&["diff", "web", "--at", "1"])
+        .exits(0)
+        .says("as of offset 1");
+    // A command that only reads is a request; as words it is not even read.
+    let as_words = ask(&socket, &["vsiflow", "audit", "head"]);
+    assert!(as_words.contains("VSI0020"), "{as_words}");
     look(&["get", "nobody"]).exits(3);
     let document = vsiflow.write("web.yaml", &Vsi::named("more").to_string());
     let document = document.to_str().unwrap();
@@ -38,7 +50,6 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
         &["plan", "-f", document],
         &["host", "accept", "sim:"],
         &["backup", backup.to_str().unwrap()],
-        &["audit", "head", "--sign-key", "/etc/shadow"],
     ] {
         look(refused).exits(4).says("VSI0020");
         // The daemon refuses too, not only the client.

@@ -74,6 +74,7 @@ fn host_settings_are_made_of_what_ssh_knows() {
          Host inner\n  HostName 10.1.1.1\n  ProxyJump lpar1,me@lpar1:22\n\
          Host aliased\n  HostName 10.9.8.7\n  Port 2222\n  HostKeyAlias alias\n\
          Host far\n  HostName 10.2.2.2\n  ProxyJump inner\n\
+         Host named\n  HostName 10.3.3.3\n  ProxyJump jump-%h\n\
          Host proxied\n  ProxyCommand nc %h %p\n\
          Host public\n  IdentityFile {0}.pub\n\
          Host narrow\n  HostKeyAlgorithms -ssh-ed25519\n\
@@ -146,6 +147,7 @@ fn host_settings_are_made_of_what_ssh_knows() {
     );
     for (host, option) in [
         ("proxied", "ProxyCommand"),
+        ("named", "the tokens in ProxyJump"),
         ("public", "an IdentityFile with a public key"),
         ("narrow", "HostKeyAlgorithms"),
         ("signed", "CASignatureAlgorithms"),

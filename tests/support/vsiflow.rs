@@ -90,12 +90,25 @@ impl Vsiflow {
 
     /// Brings the journal back to a backup, and confirms it; the simulated hosts stay as they are.
     pub fn restore(&self, backup: &str) {
+        self.with_another_journal(|| {
+            self.run(&["restore", backup]).exits(0);
+        });
+        self.run(&["restore", "--confirm"]).exits(0);
+    }
+
+    /// Goes on with an empty journal; the simulated hosts stay as they are.
+    pub fn forget_journal(&self) {
+        self.with_another_journal(|| {
+            self.run(&["get", "vsi"]).exits(0);
+        });
+    }
+
+    fn with_another_journal(&self, make: impl FnOnce()) {
         let (state, hosts) = (self.state(), self.folder().join("hosts-kept"));
         std::fs::rename(state.join("sim"), &hosts).unwrap();
         std::fs::remove_dir_all(&state).unwrap();
-        self.run(&["restore", backup]).exits(0);
+        make();
         std::fs::rename(&hosts, state.join("sim")).unwrap();
-        self.run(&["restore", "--confirm"]).exits(0);
     }
 
     /// Writes a file beside the state directory.

@@ -33,8 +33,8 @@ use vsiflow_workflows::{
     hosts::HostDirectory,
     record::{group_entity, pool_entity, vsi_entity},
     spec::{
-        DesiredPool, DocumentRef, HostConnection, HostSettings, Resolved, ResolvedPool,
-        ResolvedVsi,
+        DesiredPool, DocumentRef, HostConnection, HostSettings, RecordedFields, Resolved,
+        ResolvedPool, ResolvedVsi,
         group::{ResolvedGroup, ResolvedItem, ResolvedWave},
     },
 };
@@ -114,6 +114,7 @@ impl Options {
             desired: serde_json::from_value(desired)?,
             contract: Secret::new("#cloud-config\n".to_owned()),
             retains_user_data: false,
+            recorded: RecordedFields::default(),
             image_url: None,
             at: at(),
             selects_disks: true,
@@ -166,6 +167,7 @@ impl Options {
                 items: vec![item],
             }],
             outputs: Vec::new(),
+            late: Vec::new(),
             of_shared_cluster: false,
             at: at(),
         })

@@ -38,7 +38,7 @@ use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig, SCAN_QUEUE, Verdict},
     hosts::HostDirectory,
     record::vsi_entity,
-    spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
+    spec::{DocumentRef, HostConnection, HostSettings, RecordedFields, Resolved, ResolvedVsi},
 };
 
 /// The allocator that vsiflow itself uses.
@@ -152,6 +152,7 @@ fn vsi(number: u32, options: &Options) -> Result<ResolvedVsi> {
         desired: serde_json::from_value(desired)?,
         contract: Secret::new("workload: w\nenv: e\n".to_owned()),
         retains_user_data: false,
+        recorded: RecordedFields::default(),
         image_url: None,
         at: DocumentRef {
             index: 0,

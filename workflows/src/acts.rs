@@ -12,6 +12,8 @@ pub const RESTORE: &str = "restore";
 pub const RESTORE_IN_PLACE: &str = "restore_in_place";
 /// The object is deleted with all that is its own.
 pub const DELETE: &str = "delete";
+/// The same of a member that its pool has no more: taken back if the pool has it again before anything is taken away.
+pub const DELETE_SURPLUS: &str = "delete_surplus";
 /// The members of a pool or a group are kept as its document says: those that are too many are deleted, and those
 /// of an earlier template replaced.
 pub const REPLACE_MEMBERS: &str = "replace_members";

@@ -42,6 +42,11 @@ pub fn graph(record: &VsiRecord) -> Result<Graph, Failure> {
             .adopted
             .as_ref()
             .and_then(|adopted| adopted.boot.clone()),
+        data_disks: record
+            .adopted
+            .as_ref()
+            .map(|adopted| adopted.data_disks.clone())
+            .unwrap_or_default(),
     };
     let mut nodes = Nodes::new(NAME, host);
     nodes.step::<AdoptDomain>(&[], &params)?;

@@ -6,9 +6,11 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use vsiflow_engine::{model::Name, secret::Secrets};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
@@ -16,14 +18,40 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 /// the image on another host needs the credentials there as well.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCredentials {
-    known: RwLock<BTreeMap<(String, String), Name>>,
+    known: RwLock<BTreeMap<(String, String), KnownCredentials>>,
 }
+
+#[derive(Debug)]
+struct KnownCredentials {
+    secret: Name,
+    /// When they were stored.
+    since: Instant,
+}
+
+/// With so many of them, those that no record names are forgotten.
+const MANY: usize = 1024;
+/// How long they are known although no record names them yet.
+const UNRECORDED: Duration = Duration::from_secs(3600);
 
 impl ImageCredentials {
     /// Stores the newest credentials of a URL; they replace older ones.
     pub(crate) fn put(&self, host: &str, url: &str, secret: Name) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert((host.to_owned(), url.to_owned()), secret);
+        let since = Instant::now();
+        let credentials = KnownCredentials { secret, since };
+        known.insert((host.to_owned(), url.to_owned()), credentials);
+    }
+
+    /// Whether there are so many that those which no record names are to be forgotten.
+    pub(crate) fn are_many(&self) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.len() > MANY
+    }
+
+    /// Forgets what no record names.
+    pub(crate) fn retain(&self, is_named: impl Fn(&Name) -> bool) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, one| is_named(&one.secret) || one.since.elapsed() < UNRECORDED);
     }
 
     fn get(&self, host: &str, url: &str) -> Option<Name> {
@@ -31,7 +59,7 @@ impl ImageCredentials {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&(host.to_owned(), url.to_owned()))
-            .cloned()
+            .map(|known| known.secret.clone())
     }
 }
 

@@ -2,14 +2,15 @@
 //! whichever VSI uses it.
 
 use vsiflow_engine::{
-    model::{EntityId, EntityState, Failure, Graph, Name, Text},
+    model::{EntityId, EntityState, Failure, Graph, Name, Objects, Text},
     step::Step as _,
 };
 use vsiflow_steps::{
     awaited::Awaited,
     disk::{
-        CheckSource, CreateVolume, DeleteVolume, FillFromImage, FillVolume, GrowVolume,
-        check_source, create_volume, delete_volume, fill_from_image, fill_volume, grow_volume,
+        CheckSource, CreateVolume, DataDiskVolumes, DeleteVolume, FillFromImage, FillVolume,
+        GrowVolume, check_source, create_volume, delete_volume, fill_from_image, fill_volume,
+        grow_volume,
     },
     ports::{VolumeFormat, VolumeKey},
     vsi::{
@@ -35,12 +36,31 @@ pub const DELETE: &str = "delete_data_disk";
 /// The workflow that forgets a disk, and leaves its volume on the host.
 pub const FORGET: &str = "forget_data_disk";
 
-/// The volume of a disk; its name is the disk's UID.
-pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
+/// The first volume of a disk, by which the journal names it; it is called like the disk's UID.
+pub fn first_volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
     VolumeKey {
         pool: disk.pool.clone(),
         name: id.id().to_owned(),
     }
+}
+
+/// All volumes of a disk that may exist, the one that it is now first. Restorations make others than the first.
+pub fn volumes(disk: &DesiredDataDisk, id: &EntityId, objects: &Objects) -> Vec<VolumeKey> {
+    let first = first_volume(disk, id);
+    let Some(volumes) = DataDiskVolumes::of(&first, objects) else {
+        return vec![first];
+    };
+    volumes
+        .all()
+        .into_iter()
+        .map(|(volume, _)| volume)
+        .collect()
+}
+
+/// The volume that a disk is now, of its first one.
+pub fn current_volume(first: &VolumeKey, objects: &Objects) -> VolumeKey {
+    let volumes = DataDiskVolumes::of(first, objects);
+    volumes.map_or_else(|| first.clone(), |volumes| volumes.current())
 }
 
 /// The image that the disk is filled with, on its pool; `None` if it is filled from another source.
@@ -71,13 +91,14 @@ fn was_filled(state: &EntityState) -> bool {
 /// When the desired state cannot be made into parameters.
 pub fn graph(record: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
     let (host, size) = (record.disk.host.clone(), record.disk.size);
-    let volume = volume(&record.disk, id);
+    let volume = first_volume(&record.disk, id);
     let mut nodes = Nodes::new(NAME, &host);
     if !record.unresolved_refs.is_empty() {
         nodes.require(&record.unresolved_refs)?;
         return Ok(nodes.build());
     }
     let made = match (&record.disk.copy_of, &record.disk.source) {
+        _ if record.adopted => empty(&mut nodes, record, &volume)?,
         (Some(source), _) => copied(&mut nodes, record, &volume, source)?,
         (None, Some(DataDiskSource::Image { image })) => {
             from_image(&mut nodes, record, &volume, image)?
@@ -101,6 +122,7 @@ fn empty(
         format: VolumeFormat::Qcow2,
         recorded: record.recorded,
         made: record.made,
+        adopted: record.adopted,
     };
     nodes.step::<CreateVolume>(&[], &params)?;
     Ok(CreateVolume::NAME)
@@ -207,7 +229,7 @@ pub fn delete_graph(
     }
     let params = delete_volume::Params {
         host: record.disk.host.clone(),
-        volume: volume(&record.disk, id),
+        volume: first_volume(&record.disk, id),
         recorded: is_recorded(record, state),
         filled: was_filled(state),
     };

@@ -41,10 +41,8 @@ const GRACE_S: u64 = 30;
 /// # Errors
 /// When the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
-    let taken = record.adopted.as_ref();
     let made = |step: &str| is_made(record, state, step);
-    let others = [DefineDomain::NAME, ReserveAddresses::NAME];
-    if taken.is_none() && !MAKERS.iter().chain(&others).any(|step| made(step)) {
+    if asks_no_host(record, state) {
         return forget_graph(record).map(|graph| Graph {
             workflow: Name::of(NAME),
             ..graph
@@ -70,6 +68,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),
+        named: Vec::new(),
         volumes: volumes.clone(),
         stay: stay.clone(),
     };
@@ -101,6 +100,13 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     }
     release(&mut nodes, record, &last)?;
     Ok(nodes.build())
+}
+
+/// Whether a VSI is deleted without a word to its host: as far as this journal knows, it never acted there.
+pub(crate) fn asks_no_host(record: &VsiRecord, state: &EntityState) -> bool {
+    let others = [DefineDomain::NAME, ReserveAddresses::NAME];
+    let mut steps = MAKERS.iter().chain(&others);
+    record.adopted.is_none() && !steps.any(|step| is_made(record, state, step))
 }
 
 /// The steps that make the volumes of a VSI.

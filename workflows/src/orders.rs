@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use crate::acts::{
-    BOOT_AGAIN, DELETE, PRUNE, REBUILD, REBUILD_IN_PLACE, REPLACE_MEMBERS, RESTORE,
+    BOOT_AGAIN, DELETE, DELETE_SURPLUS, PRUNE, REBUILD, REBUILD_IN_PLACE, REPLACE_MEMBERS, RESTORE,
     RESTORE_IN_PLACE, UPDATE,
 };
 
@@ -87,6 +87,12 @@ pub fn of_edit(
     }
 }
 
+/// Whether an order of a document's change is open, and not spent.
+pub(crate) fn is_update_ordered(state: &EntityState) -> bool {
+    let mut orders = state.objects.warrants.values();
+    orders.any(|order| order.act.as_str() == UPDATE && order.spent.is_none())
+}
+
 /// Whether the present boot disk is to be given up before the new one is made.
 pub(crate) fn is_in_place(record: &VsiRecord, state: &EntityState) -> bool {
     let boot_disk = boot_object(record, state);
@@ -94,7 +100,7 @@ pub(crate) fn is_in_place(record: &VsiRecord, state: &EntityState) -> bool {
 }
 
 /// Whether the newest run was cancelled by a user.
-fn was_cancelled(state: &EntityState) -> bool {
+pub(crate) fn was_cancelled(state: &EntityState) -> bool {
     let last = state.last.as_ref().filter(|_| state.active.is_none());
     last.is_some_and(|last| last.result == RunResult::Cancelled)
 }
@@ -114,16 +120,17 @@ pub fn for_restoration(
     orders.collect()
 }
 
-/// The orders to delete an entity with all that is its own: one for each of these volumes, and one for what a run
-/// that is still open makes meanwhile.
+/// The orders to delete an entity by this act with all that is its own: one for each of these volumes, and one for what a
+/// run that is still open makes meanwhile.
 pub fn for_deletion(
     entity: &EntityId,
+    act: &str,
     volumes: impl IntoIterator<Item = Text>,
 ) -> Vec<DestructionOrder> {
     let objects = std::iter::once(everything_of(entity)).chain(volumes);
     let orders = objects.map(|object| DestructionOrder {
         object,
-        act: Name::of(DELETE),
+        act: Name::of(act),
         shown: Text::new(format!("the deletion of {entity}")),
     });
     orders.collect()
@@ -184,8 +191,8 @@ pub(crate) fn pruning_is_ordered(schedule: &EntityId, state: &EntityState) -> bo
 pub fn members_not_ordered(object: String, is_deleting: bool) -> Failure {
     let (message, remedy) = if is_deleting {
         (
-            "its deletion was ordered before the journal was restored; nothing more is deleted",
-            "delete it again, with --orphan if everything on its hosts is to stay",
+            "its deletion was cancelled, or was ordered before the journal was restored; nothing more is deleted",
+            "delete it again, with --orphan if everything on its hosts is to stay; `vsiflow cancel` keeps it",
         )
     } else {
         (
@@ -202,6 +209,12 @@ pub fn members_not_ordered(object: String, is_deleting: bool) -> Failure {
 /// has no such order.
 pub fn deletion_is_ordered(entity: &EntityId, state: &EntityState) -> bool {
     state.objects.is_ordered(&everything_of(entity))
+}
+
+/// Whether the deletion of the entity is ordered only because its pool has fewer members.
+pub fn is_surplus(entity: &EntityId, state: &EntityState) -> bool {
+    let objects = &state.objects;
+    objects.is_ordered_by(&everything_of(entity), DELETE_SURPLUS)
 }
 
 /// Whether the entity is deleted or forgotten by this workflow already, and a deletion by an order that is open.
@@ -256,13 +269,7 @@ impl NeededOrder {
             Self::BootDisk => "bootDisk",
             Self::Restoration => plan::SNAPSHOT,
         };
-        PlannedChange {
-            path: path.to_owned(),
-            before: None,
-            after: None,
-            how: How::Refused,
-            why: not_ordered(record, self).message.as_str().to_owned(),
-        }
+        PlannedChange::refused(path, not_ordered(record, self).message.as_str())
     }
 }
 
@@ -372,8 +379,8 @@ pub fn not_ordered(record: &VsiRecord, missing: NeededOrder) -> Failure {
 }
 
 /// The order that the newest desired state itself gives for an object: a deletion that is ordered, for what was made
-/// since, and a Hyper Protect guest
-/// whose first boot failed by its own word, because each of its starts writes a new layer over the image.
+/// since, and a guest whose first boot failed by its own word. `boots_from_a_fresh_disk` asks besides whether it is a
+/// Hyper Protect guest, each of whose starts writes a new layer over the image; no other graph uses that order.
 pub fn standing(entity: &EntityId, state: &EntityState, object: &str) -> Option<DestructionOrder> {
     let desired = state.desired.as_ref()?;
     let order = |act: &str, shown: String| DestructionOrder {

@@ -18,7 +18,8 @@ use vsiflow_steps::{
 };
 
 use crate::{
-    data_disk, delete_vsi, drift, network, record::kind, remove_base_image, snapshot, update_vsi,
+    data_disk, delete_vsi, drift, group, network, pool, record::kind, remove_base_image, snapshot,
+    update_vsi,
 };
 
 /// The states of a VSI.
@@ -145,6 +146,24 @@ pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
     comes_and_goes && state.active.is_none() && recorded == Some(Phase::Deleted.as_str())
 }
 
+/// Whether an entity is to be deleted or forgotten, or is.
+pub fn is_deleting(state: &EntityState) -> bool {
+    const ENDINGS: [&str; 10] = [
+        delete_vsi::NAME,
+        delete_vsi::FORGET,
+        data_disk::DELETE,
+        data_disk::FORGET,
+        network::DELETE,
+        network::FORGET,
+        pool::DELETE,
+        pool::FORGET,
+        group::DELETE,
+        group::FORGET,
+    ];
+    let desired = state.desired.as_ref();
+    desired.is_some_and(|desired| ENDINGS.contains(&desired.workflow.as_str()))
+}
+
 fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
     let (phase, detail) = match (&view.entity.active, is_deleting(view.entity)) {
         (_, true) => transition(view),
@@ -152,13 +171,6 @@ fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
         (None, false) => settled(view),
     };
     (phase.as_str(), detail)
-}
-
-fn is_deleting(entity: &EntityState) -> bool {
-    let leaving = |desired: &vsiflow_engine::model::Desired| {
-        [delete_vsi::NAME, delete_vsi::FORGET].contains(&desired.workflow.as_str())
-    };
-    entity.desired.as_ref().is_some_and(leaving)
 }
 
 fn transition(view: &EntityView<'_>) -> (Phase, Text) {

@@ -11,7 +11,9 @@ use vsiflow_steps::{
         ReserveAddresses, StartNetwork,
     },
     ports::{Hosts, ImageSource},
-    snapshot::{AwaitSnapshot, CheckMemory, CopyDisks, FindCopy, MergeLayers, RestoreDisks},
+    snapshot::{
+        AwaitSnapshot, CheckMemory, CopyDisks, FindCopy, MergeLayers, RestoreBeside, RestoreDisks,
+    },
     vsi::{
         AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CheckContract,
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks,
@@ -71,6 +73,7 @@ pub fn registry(
         .add(CopyDisks::new(hosts.clone()))
         .add(CheckMemory::new(hosts.clone()))
         .add(MergeLayers::new(hosts.clone()))
+        .add(RestoreBeside::new(hosts.clone()))
         .add(RestoreDisks::new(hosts.clone()))
         .add(AwaitNetworks)
         .add(CheckNetwork::new(hosts.clone()))

@@ -57,7 +57,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         in_place: orders::is_in_place(record, at.entity),
         too_slow: vsi_graph::was_too_slow(at.entity),
         restored: restoration::pending(record, objects).cloned().collect(),
-        beside: restoration::beside(record, objects).cloned(),
+        beside: restoration::beside(record, objects),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
     parts.last_boot = vsi_graph::last_boot(at);
@@ -91,6 +91,19 @@ fn unfit(record: &VsiRecord) -> Failure {
         .on_host(&record.vsi.host)
 }
 
+/// The failure of making the boot disk anew while disks are to be restored beside it.
+fn restores_first(record: &VsiRecord, snapshot: &str) -> Failure {
+    let message = format!(
+        "its disks are to be restored from snapshot/{snapshot}, and the boot disk would be made anew at once"
+    );
+    let object = record.vsi.full_name();
+    Failure::new(FailureClass::Blocked, "VSI0740", message)
+        .of_object(format!("vsi/{object}"))
+        .with_remedy(format!(
+            "wait until it is restored, or give that up with `vsiflow cancel {object}`, and order it again; nothing was changed"
+        ))
+}
+
 fn unknown_base(record: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
@@ -119,8 +132,8 @@ struct Update<'a> {
     too_slow: bool,
     /// The disks that are restored.
     restored: Vec<DiskToRestore>,
-    /// The boot disk, if it alone is restored, beside the present one.
-    beside: Option<DiskToRestore>,
+    /// Those of them that are made beside the present ones: all, or none.
+    beside: Vec<DiskToRestore>,
 }
 
 impl Update<'_> {
@@ -143,7 +156,7 @@ impl Update<'_> {
             Some(How::Restart) if vsi_graph::is_ephemeral(&parts.record.vsi) => {
                 self.rebuild(parts, &grown)?
             }
-            Some(How::Restart) if self.only_restores() && self.beside.is_none() => {
+            Some(How::Restart) if self.only_restores() && self.beside.is_empty() => {
                 boot(parts, &grown)?
             }
             Some(How::Restart) => self.restart(parts, &grown)?,
@@ -178,10 +191,13 @@ impl Update<'_> {
                 parts.drop_snapshot(first, *snapshot, record)
             }
             SnapshotAction::Restore { name, memory, .. } => {
-                if let Some(boot_disk) = &self.beside {
-                    // The guest keeps the present one until everything that the new definition names is there.
-                    let ready = found(parts, first, PresentBootDisk::IsReplaced)?;
-                    return parts.restore_beside(&ready, boot_disk);
+                if !self.beside.is_empty() {
+                    if self.plan.how() == Some(How::Rebuild) || self.boots_afresh {
+                        return Err(restores_first(parts.record, name));
+                    }
+                    // The guest keeps the present ones until everything that the new definition names is there.
+                    let ready = found(parts, first, parts.present_boot_disk(&self.beside))?;
+                    return parts.restore_beside(&ready, &self.beside);
                 }
                 let ready = match memory {
                     Some(_) if !self.only_restores() => return Err(unfit(parts.record)),

@@ -93,6 +93,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     replaces: Option<VolumeKey>,
     /// The disks whose content the graph replaces.
     replaced: Vec<VolumeKey>,
+    /// The data disks among them that others are made beside.
+    replaced_data_disks: Vec<VolumeKey>,
     /// What the journal has of the VSI's objects.
     objects: &'a Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
@@ -111,6 +113,7 @@ impl<'a> VsiGraphBuilder<'a> {
             boot: BootDisks::of(record, &at.entity.objects).current(),
             replaces: None,
             replaced: Vec::new(),
+            replaced_data_disks: Vec::new(),
             objects: &at.entity.objects,
             has_written: has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
@@ -149,6 +152,7 @@ impl<'a> VsiGraphBuilder<'a> {
         }
         let params = check_contract::Params {
             contract: self.record.contract.clone(),
+            namespace: self.record.vsi.namespace.clone(),
         };
         // It contacts no host.
         self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
@@ -206,6 +210,11 @@ impl<'a> VsiGraphBuilder<'a> {
             boots_anew,
             spares_held,
             replaced: self.replaced.clone(),
+            named: if self.replaced.is_empty() {
+                Vec::new()
+            } else {
+                self.named()
+            },
             volumes: Vec::new(),
             stay: Vec::new(),
         };

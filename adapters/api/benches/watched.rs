@@ -24,15 +24,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vsiflow_api::{
-    Api, CommandEnd, CommandNeeds, CommandOutput, Commands, OWNER, Problem, Rights, serve_unix,
-};
+use vsiflow_api::{Api, NoAudits, NoCommands, OWNER, Rights, serve_unix};
 use vsiflow_engine::{
     clock::SystemClock,
     executor::{By, Tuning},
@@ -45,7 +42,7 @@ use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig, Verdict},
     hosts::HostDirectory,
     record::vsi_entity,
-    spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
+    spec::{DocumentRef, HostConnection, HostSettings, RecordedFields, Resolved, ResolvedVsi},
 };
 
 /// The allocator that vsiflow itself uses.
@@ -97,27 +94,6 @@ fn options(words: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-/// Accepts no commands, because the benchmark sends none.
-struct NoCommands;
-
-#[async_trait]
-impl Commands for NoCommands {
-    fn actor(&self, _: u32) -> Actor {
-        actor()
-    }
-
-    fn about(&self, _: &[String]) -> std::result::Result<CommandNeeds, Problem> {
-        Ok(CommandNeeds {
-            needs: Rights::Everything,
-            audits: false,
-        })
-    }
-
-    async fn run(&self, _: vsiflow_api::CallerCommand, _: CommandOutput) -> CommandEnd {
-        CommandEnd::default()
-    }
-}
-
 fn actor() -> Actor {
     Actor::Unix {
         uid: 0,
@@ -152,6 +128,7 @@ fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
         desired: serde_json::from_value(desired)?,
         contract: Secret::new("workload: w\nenv: e\n".to_owned()),
         retains_user_data: false,
+        recorded: RecordedFields::default(),
         image_url: None,
         at: DocumentRef {
             index: 0,
@@ -200,8 +177,13 @@ async fn provisioned(way: &str, options: &Options, dir: &Path) -> Result<f64> {
     let fleet = open(&state).await?;
     let socket = dir.join("socket");
     let (listener, stop) = (UnixListener::bind(&socket)?, CancellationToken::new());
-    let service =
-        Api::new(fleet.clone(), Arc::new(NoCommands), Arc::default()).service(Rights::Everything);
+    let service = Api::new(
+        fleet.clone(),
+        Arc::new(NoCommands),
+        Arc::new(NoAudits),
+        Arc::default(),
+    )
+    .service(Rights::Everything);
     let service = TowerToHyperService::new(service);
     let serving = tokio::spawn(serve_unix(listener, service, OWNER, stop.clone()));
     let watcher = watcher(way, options.readers, &socket)?;

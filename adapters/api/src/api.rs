@@ -25,7 +25,10 @@ use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
     watchers::Watchers,
 };
-use crate::{Caller, Commands, ForwardedAnswer, ForwardedRequest, Problem, commands::NoCommands};
+use crate::{
+    Caller, Commands, ForwardedAnswer, ForwardedRequest, JournalAudits, Problem,
+    commands::NoCommands, service::NoAudits,
+};
 
 /// Answers requests. Clones share the state; running commands end when the last clone is dropped.
 #[derive(Clone)]
@@ -86,11 +89,14 @@ enum Source {
         number: Option<u16>,
     },
     Set(Arc<dyn JournalSet>),
+    /// None: the journal is only inspected as it is stored.
+    Stored,
 }
 
 struct Inner {
     source: Source,
     commands: Arc<dyn Commands>,
+    audits: Arc<dyn JournalAudits>,
     turns: Turns,
     watchers: Watchers,
     consoles: ConsoleRegistry,
@@ -116,32 +122,57 @@ impl Tasks {
 }
 
 impl Api {
-    /// Answers from that fleet, and has commands run by `commands`.
+    /// Answers from that fleet, has commands run by `commands`, and the stored journal read by `audits`.
     /// Views of its past come from `moments`, which the commands share.
-    pub fn new(fleet: Fleet, commands: Arc<dyn Commands>, moments: Arc<Moments>) -> Self {
+    pub fn new(
+        fleet: Fleet,
+        commands: Arc<dyn Commands>,
+        audits: Arc<dyn JournalAudits>,
+        moments: Arc<Moments>,
+    ) -> Self {
         let source = Source::Journal {
             fleets: Arc::new(fleet.into()),
             number: None,
         };
-        Self::of(source, commands, moments)
+        Self::of(source, commands, audits, moments)
+    }
+
+    /// Answers requests that inspect the stored journal, for the process that reads it, and no others.
+    pub fn of_stored(audits: Arc<dyn JournalAudits>) -> Self {
+        Self::of(Source::Stored, Arc::new(NoCommands), audits, Arc::default())
     }
 
     /// Answers requests of the service from these fleets, for the process that opened them.
     /// `number` is that of the journal in a set, if it is opened alone.
     pub fn of_fleets(fleets: Arc<Fleets>, number: Option<u16>) -> Self {
         let source = Source::Journal { fleets, number };
-        Self::of(source, Arc::new(NoCommands), Arc::default())
+        Self::of(
+            source,
+            Arc::new(NoCommands),
+            Arc::new(NoAudits),
+            Arc::default(),
+        )
     }
 
-    /// Answers from all journals of a set, and has commands run by `commands`.
-    pub fn of_set(set: Arc<dyn JournalSet>, commands: Arc<dyn Commands>) -> Self {
-        Self::of(Source::Set(set), commands, Arc::default())
+    /// Answers from all journals of a set, has commands run by `commands`, and the stored journals read by `audits`.
+    pub fn of_set(
+        set: Arc<dyn JournalSet>,
+        commands: Arc<dyn Commands>,
+        audits: Arc<dyn JournalAudits>,
+    ) -> Self {
+        Self::of(Source::Set(set), commands, audits, Arc::default())
     }
 
-    fn of(source: Source, commands: Arc<dyn Commands>, moments: Arc<Moments>) -> Self {
+    fn of(
+        source: Source,
+        commands: Arc<dyn Commands>,
+        audits: Arc<dyn JournalAudits>,
+        moments: Arc<Moments>,
+    ) -> Self {
         let inner = Inner {
             source,
             commands,
+            audits,
             turns: Turns::default(),
             watchers: Watchers::default(),
             consoles: ConsoleRegistry::default(),
@@ -168,6 +199,7 @@ impl Api {
                 let remedy = "name one journal of the set, or use the command that does it: POST /v1/commands";
                 Err(of_one_journal(why, remedy))
             }
+            Source::Stored => Err(unopened()),
         }
     }
 
@@ -176,6 +208,7 @@ impl Api {
         match &self.inner.source {
             Source::Journal { fleets, .. } => Ok(fleets.clone()),
             Source::Set(set) => set.fleets().await,
+            Source::Stored => Err(unopened().into()),
         }
     }
 
@@ -184,6 +217,7 @@ impl Api {
         match &self.inner.source {
             Source::Journal { fleets, .. } => Ok(fleets.clone()),
             Source::Set(set) => set.with_tokens().await,
+            Source::Stored => Err(unopened().into()),
         }
     }
 
@@ -226,13 +260,17 @@ impl Api {
     /// The set of journals, if there is one.
     pub(crate) fn set(&self) -> Option<&Arc<dyn JournalSet>> {
         match &self.inner.source {
-            Source::Journal { .. } => None,
+            Source::Journal { .. } | Source::Stored => None,
             Source::Set(set) => Some(set),
         }
     }
 
     pub(crate) fn commands(&self) -> &Arc<dyn Commands> {
         &self.inner.commands
+    }
+
+    pub(crate) fn audits(&self) -> &dyn JournalAudits {
+        &*self.inner.audits
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -259,4 +297,8 @@ impl Api {
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.inner.tasks
     }
+}
+
+fn unopened() -> FleetError {
+    FleetError::defect("no fleet is opened to inspect a journal")
 }

@@ -1,18 +1,22 @@
 //! HTTP client of a daemon, over its socket or from another machine.
 
-use std::io;
+use std::{io, time::Duration};
 
 use axum::body::Bytes;
-use http::{Request, StatusCode, header, request::Builder};
+use http::{Request, Response, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::time::timeout;
 use vsiflow_workflows::fleet::ConsoleWay;
 
 use crate::{CommandLine, CommandRequest, DaemonAddress, Problem, wire::protocol};
 
 /// The maximum length of a line of an answer, in bytes: a piece of output with every byte escaped.
 const MAX_LINE_LEN: usize = 1024 * 1024;
+/// How many characters are shown of an answer that is no problem.
+const SHOWN_LEN: usize = 200;
 /// The maximum length of a problem, in bytes.
 const MAX_PROBLEM_LEN: usize = 256 * 1024;
 
@@ -35,19 +39,39 @@ pub async fn run(
     request: &CommandRequest,
     mut take: impl FnMut(CommandLine) -> io::Result<()>,
 ) -> io::Result<ClientAnswer> {
-    let stream = place.connect().await?;
-    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let answered = async {
-        let answer = sender.send_request(asking(place, request)?).await;
-        let mut answer = answer.map_err(io::Error::other)?;
+    let request = posted_json(place, "/v1/commands", request)?;
+    let answered = exchange(place, request, None, |mut answer| async move {
         match answer.status() {
             StatusCode::OK => lines(answer.body_mut(), &mut take)
                 .await
                 .map(ClientAnswer::Done),
             status => refused(status, answer.into_body()).await,
         }
+    });
+    answered.await
+}
+
+/// Sends a request, and has its answer read while the connection lasts. `begin` is how long the answer may take to begin.
+pub(crate) async fn exchange<T, E: From<io::Error>, Reading>(
+    place: &DaemonAddress,
+    request: Request<Full<Bytes>>,
+    begin: Option<Duration>,
+    read: impl FnOnce(Response<Incoming>) -> Reading,
+) -> Result<T, E>
+where
+    Reading: Future<Output = Result<T, E>>,
+{
+    let stream = place.connect().await?;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let answered = async {
+        let sent = sender.send_request(request);
+        let answer = match begin {
+            Some(begin) => timeout(begin, sent).await.map_err(io::Error::from)?,
+            None => sent.await,
+        };
+        read(answer.map_err(io::Error::other)?).await
     };
     let mut answered = std::pin::pin!(answered);
     tokio::select! {
@@ -70,9 +94,14 @@ fn posted(place: &DaemonAddress, path: &str) -> io::Result<Builder> {
     })
 }
 
-fn asking(place: &DaemonAddress, request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
-    let body = serde_json::to_vec(request).map_err(io::Error::other)?;
-    posted(place, "/v1/commands")?
+/// A request with a body in JSON.
+pub(crate) fn posted_json(
+    place: &DaemonAddress,
+    path: &str,
+    body: &impl Serialize,
+) -> io::Result<Request<Full<Bytes>>> {
+    let body = serde_json::to_vec(body).map_err(io::Error::other)?;
+    posted(place, path)?
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::from(body))
         .map_err(io::Error::other)
@@ -162,14 +191,19 @@ async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<ClientAns
             break;
         }
     }
-    let problem = serde_json::from_slice::<Problem>(&held).map_err(|_| {
-        let text = String::from_utf8_lossy(&held);
-        io::Error::other(format!(
-            "{status}: {}",
-            text.chars().take(200).collect::<String>()
-        ))
-    })?;
-    Ok(ClientAnswer::Refused(Box::new(problem)))
+    Ok(ClientAnswer::Refused(Box::new(problem_of(status, &held)?)))
+}
+
+/// The problem with which a request was refused.
+///
+/// # Errors
+/// The beginning of the body, if it is no problem.
+pub(crate) fn problem_of(status: StatusCode, body: &[u8]) -> io::Result<Problem> {
+    serde_json::from_slice(body).map_err(|_| {
+        let text = String::from_utf8_lossy(body);
+        let shown: String = text.chars().take(SHOWN_LEN).collect();
+        io::Error::other(format!("{status}: {shown}"))
+    })
 }
 
 #[cfg(test)]

@@ -91,15 +91,6 @@ pub struct CallerCommand {
     pub caller: Caller,
 }
 
-/// What a command line requires, found out before it is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandNeeds {
-    /// The rights that the caller must have.
-    pub needs: Rights,
-    /// Whether it reads a whole journal.
-    pub audits: bool,
-}
-
 /// How a command ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandEnd {
@@ -120,18 +111,19 @@ pub trait Commands: Send + Sync + 'static {
     /// The name of a user in the history.
     fn actor(&self, uid: u32) -> Actor;
 
-    /// Finds out what a command line requires.
+    /// Finds out which rights a command line requires.
     ///
     /// # Errors
     /// If it is not a valid command line, or the command cannot be run here.
-    fn about(&self, args: &[String]) -> Result<CommandNeeds, Problem>;
+    fn needs(&self, args: &[String]) -> Result<Rights, Problem>;
 
     /// Runs a command. A closed output means that the caller does not read it any more.
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;
 }
 
 /// Runs nothing: of a process that answers its own requests alone.
-pub(crate) struct NoCommands;
+#[derive(Clone, Copy, Debug)]
+pub struct NoCommands;
 
 #[async_trait]
 impl Commands for NoCommands {
@@ -140,7 +132,7 @@ impl Commands for NoCommands {
         Actor::Unix { uid, name }
     }
 
-    fn about(&self, _args: &[String]) -> Result<CommandNeeds, Problem> {
+    fn needs(&self, _args: &[String]) -> Result<Rights, Problem> {
         let detail = "no command lines are run here";
         Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
     }

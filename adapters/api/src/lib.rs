@@ -35,6 +35,7 @@ mod listen;
 mod openapi;
 mod page;
 mod place;
+mod placed;
 mod problem;
 mod refused_tokens;
 mod router;
@@ -61,8 +62,8 @@ pub use browser::BrowserListener;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
 pub use commands::{
-    CallerCommand, CommandEnd, CommandFile, CommandLine, CommandNeeds, CommandOutput,
-    CommandRequest, Commands,
+    CallerCommand, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest, Commands,
+    NoCommands,
 };
 pub use forwarded::{ForwardedAnswer, ForwardedRequest};
 pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
@@ -71,10 +72,13 @@ pub use place::DaemonAddress;
 pub use problem::Problem;
 pub use refused_tokens::refused_tokens;
 pub use service::{
-    AsOf, BootEvidence, BootEvidenceRequest, CallError, ConsoleLogPiece, ConsoleLogRequest,
-    DescribeRequest, DescribedObject, DrawnObject, EventsRequest, GraphRequest, ListedObjects,
-    Operation, OverviewRequest, RefreshRequest, RefreshedHosts, ServiceRequest, StoredEvidence,
-    TableRequest, UnreachableHost, call_daemon,
+    AnchorRequest, AsOf, BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest,
+    DaemonError, DescribeRequest, DescribedObject, DiffRequest, Differences, DrawnObject,
+    EventsRequest, GraphRequest, JournalAnchor, JournalAnchors, JournalAudits, JournalUse,
+    ListedObjects, NoAudits, Operation, OverviewRequest, RefreshRequest, RefreshedHosts,
+    RemovedEvents, ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, ServiceRequest,
+    StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal, VerifiedJournals,
+    VerifyRequest, call_daemon,
 };
 pub use session_right::{RightCheck, SessionRight};
 pub use socket_path::SocketPath;

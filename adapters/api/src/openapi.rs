@@ -162,6 +162,8 @@ mod tests {
         let expected = [
             "apply",
             "describeObject",
+            "diffObject",
+            "getAuditHead",
             "getBootEvidence",
             "getGraph",
             "getOverview",
@@ -171,9 +173,11 @@ mod tests {
             "readConsoleLog",
             "readVirtualServerGroupOutput",
             "refreshHosts",
+            "replayJournals",
             "runCommand",
             "scaleVirtualServerGroup",
             "scaleVirtualServerPool",
+            "verifyJournals",
         ];
         assert_eq!(required, BTreeSet::from(expected));
     }

@@ -33,13 +33,13 @@ mod text;
 mod vsi;
 
 use axum::{
-    Router,
+    Router, middleware,
     response::IntoResponse,
     routing::{get, post},
 };
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 
-use crate::api::Api;
+use crate::{api::Api, placed::placed};
 
 const STYLE: &str = include_str!("page/assets/page.css");
 const SCRIPT: &str = include_str!("page/assets/page.js");
@@ -47,27 +47,37 @@ const CONSOLE: &str = include_str!("page/assets/console.js");
 
 /// All pages, with their assets.
 pub(crate) fn routes() -> Router<Api> {
+    views()
+        .route_layer(middleware::from_fn(placed))
+        .merge(rest())
+}
+
+/// Pages that show the fleet, whose answers grow with it.
+fn views() -> Router<Api> {
     Router::new()
         .route("/", get(fleet::page))
         .route("/vsi/{namespace}/{name}", get(vsi::page))
         .route("/vsi/{namespace}/{name}/changes", get(changes::page))
-        .route("/vsi/{namespace}/{name}/approve", post(approvals::of_vsi))
-        .route(
-            "/vsi/{namespace}/{name}/console",
-            get(console::page).post(console::open),
-        )
-        .route("/consoles/{console}", post(console::typed))
+        .route("/vsi/{namespace}/{name}/console", get(console::page))
         .route("/pools", get(pools::list))
         .route("/pool/{namespace}/{name}", get(pools::page))
-        .route("/pool/{namespace}/{name}/approve", post(approvals::of_pool))
         .route("/groups", get(groups::list))
         .route("/group/{namespace}/{name}", get(groups::page))
         .route("/images", get(images::page))
         .route("/hosts", get(hosts::list))
         .route("/host/{host}", get(hosts::page))
         .route("/events", get(events::page))
-        .route("/live", get(live::follow))
         .route("/approvals", get(approvals::list))
+}
+
+/// What is short, changes something, or has places of its own.
+fn rest() -> Router<Api> {
+    Router::new()
+        .route("/vsi/{namespace}/{name}/approve", post(approvals::of_vsi))
+        .route("/vsi/{namespace}/{name}/console", post(console::open))
+        .route("/consoles/{console}", post(console::typed))
+        .route("/pool/{namespace}/{name}/approve", post(approvals::of_pool))
+        .route("/live", get(live::follow))
         .route("/audit", get(audit::page).post(audit::verify))
         .route("/assets/page.css", get(|| asset("text/css", STYLE)))
         .route("/assets/page.js", get(|| asset("text/javascript", SCRIPT)))

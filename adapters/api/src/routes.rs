@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{Problem, api::Api, body, service, v1};
+use crate::{Problem, api::Api, body, placed::placed, service, v1};
 
 /// The maximum length of a request's body, except for commands, in bytes.
 pub(crate) const MAX_LEN: u64 = 64 * 1024;
@@ -19,7 +19,8 @@ const ANSWER: Duration = Duration::from_secs(120);
 
 /// All routes except that of the description, which is generated from these.
 pub(crate) fn described() -> ApiRouter<Api> {
-    let bounded = v1::view_routes()
+    let views = v1::view_routes().route_layer(middleware::from_fn(placed));
+    let bounded = views
         .merge(v1::changes())
         .merge(service::routes())
         .route_layer(middleware::from_fn(bounded));

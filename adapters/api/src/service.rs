@@ -13,12 +13,17 @@
 //!                     what a guest wrote to its console, piece by piece; what is stored of a failed boot
 //! POST /v1/overview   VSIs, steps that are not done, uploads and hosts, as they are now
 //! POST /v1/refresh    scans the hosts, and records how VSIs differ from what was written
+//! POST /v1/diff       what differs in an object between two moments
+//! POST /v1/audit/verify, /v1/audit/head, /v1/replay
+//!                     whether the journals are sound, their anchors, and what their events lead to
 //! ```
 //!
 //! What a request never does: read a file of the caller, format text for people, or evaluate an expression of the
 //! caller. That is the client's work, with the client's time and memory.
 
+mod audit;
 mod console_log;
+mod diff;
 mod events;
 mod overview;
 mod reading;
@@ -46,14 +51,20 @@ use tokio::task::spawn_blocking;
 use vsiflow_engine::low_priority;
 
 pub use self::{
+    audit::{
+        AnchorRequest, JournalAnchor, JournalAnchors, JournalAudits, NoAudits, RemovedEvents,
+        ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, VerifiedJournal,
+        VerifiedJournals, VerifyRequest,
+    },
     console_log::{
         BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest, StoredEvidence,
     },
+    diff::{DiffRequest, Differences},
     events::{DrawnObject, EventsRequest, GraphRequest},
     overview::OverviewRequest,
     reading::{AsOf, DescribeRequest, DescribedObject, ListedObjects, TableRequest},
     refresh::{RefreshRequest, RefreshedHosts, UnreachableHost},
-    remote::{CallError, call_daemon},
+    remote::{DaemonError, call_daemon},
 };
 use crate::{
     Caller, Problem, Rights,
@@ -74,6 +85,17 @@ pub struct Operation {
     pub summary: &'static str,
 }
 
+/// What the process that answers a request here does with the journals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalUse {
+    /// It opens the fleets, and records nothing.
+    Read,
+    /// It opens the fleets, and records something.
+    Record,
+    /// It reads all of the journals as they are stored, damaged or not, and opens no fleet.
+    Inspect,
+}
+
 /// A request to the service.
 pub trait ServiceRequest:
     Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
@@ -82,8 +104,8 @@ pub trait ServiceRequest:
     type Answer: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// How it is called.
     const OPERATION: Operation;
-    /// Whether it records something in the journal.
-    const RECORDS: bool = false;
+    /// What is done with the journals for it.
+    const USE: JournalUse = JournalUse::Read;
 
     /// The rights that every such request needs. They are checked before the request is read.
     const NEEDS: Rights;
@@ -95,6 +117,12 @@ pub trait ServiceRequest:
 
     /// Whether a host is asked for the answer, so that it may be long in coming.
     fn asks_hosts(&self) -> bool {
+        false
+    }
+
+    /// Whether all callers who ask at the same time share one answer. Of others that read whole journals, a caller has
+    /// one answered at a time.
+    fn is_shared(&self) -> bool {
         false
     }
 
@@ -129,7 +157,13 @@ impl Api {
         if caller.rights < request.needs() {
             return Err(caller.refused());
         }
-        let place = if request.asks_hosts() {
+        let is_long = R::USE == JournalUse::Inspect;
+        let _audit = if is_long && !request.is_shared() {
+            Some(self.turns().audit(caller).await?)
+        } else {
+            None
+        };
+        let place = if is_long || request.asks_hosts() {
             self.turns().reader(caller).await?
         } else {
             self.turns().request(caller).await?
@@ -148,6 +182,10 @@ pub(crate) fn routes() -> ApiRouter<Api> {
         .merge(route_of::<BootEvidenceRequest>())
         .merge(route_of::<OverviewRequest>())
         .merge(route_of::<RefreshRequest>())
+        .merge(route_of::<DiffRequest>())
+        .merge(route_of::<VerifyRequest>())
+        .merge(route_of::<AnchorRequest>())
+        .merge(route_of::<ReplayRequest>())
 }
 
 fn route_of<R: ServiceRequest>() -> ApiRouter<Api> {

@@ -9,8 +9,10 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, open};
 
-/// The longest path that is used as it is. The kernel accepts 107 bytes.
+/// The longest path that is used as it is.
 const PATH_MAX: usize = 100;
+/// The longest path that the kernel accepts.
+const KERNEL_MAX: usize = 107;
 
 /// A path under which a socket is made or connected to. A long one leads through its folder, which is open
 /// until this is dropped.
@@ -24,7 +26,7 @@ impl SocketPath {
     /// A path that reaches the socket at this one.
     ///
     /// # Errors
-    /// When the path is long and its folder cannot be opened.
+    /// When the path is long and its folder cannot be opened; `InvalidInput` when the name of the file alone is too long.
     pub fn of(path: &Path) -> io::Result<Self> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(Self::short(path));
@@ -34,9 +36,13 @@ impl SocketPath {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = File::from(open(folder, flags, Mode::empty())?);
-        let link = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        let short = Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+        if short.as_os_str().as_bytes().len() > KERNEL_MAX {
+            let message = "the file's name is too long for a socket";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         Ok(Self {
-            path: Path::new(&link).join(name),
+            path: short,
             _folder: Some(folder),
         })
     }
@@ -76,5 +82,15 @@ mod tests {
         let missing = dir.path().join("y".repeat(200)).join("vsiflow.sock");
         let error = SocketPath::of(&missing).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_name_that_no_socket_can_have_is_said_to_be_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [93, 108, 200] {
+            let error = SocketPath::of(&dir.path().join("x".repeat(length))).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("name is too long"), "{error}");
+        }
     }
 }

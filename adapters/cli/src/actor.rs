@@ -2,13 +2,11 @@
 
 use std::future::Future;
 
-use vsiflow_api::{Caller, Place, Places};
+use vsiflow_api::Caller;
 use vsiflow_engine::{
     executor::By,
     model::{Actor, Text, Who},
 };
-
-use crate::exit::ExitProblem;
 
 tokio::task_local! {
     static CALLER: Caller;
@@ -22,29 +20,6 @@ pub(crate) async fn for_caller<T>(caller: Caller, work: impl Future<Output = T>)
 /// The caller whose command runs here; `None` if it is this process's own.
 pub(crate) fn caller() -> Option<Caller> {
     CALLER.try_with(Caller::clone).ok()
-}
-
-/// A turn of whoever runs the current command in work that a caller can make long.
-///
-/// # Errors
-/// If the turns are closed, which is a defect.
-pub(crate) async fn turn_in(turns: &Places) -> Result<Option<Place>, ExitProblem> {
-    turn_of(turns, caller().as_ref()).await
-}
-
-/// A turn of this caller; a command of this process's own needs none.
-///
-/// # Errors
-/// As for [`turn_in`].
-pub(crate) async fn turn_of(
-    turns: &Places,
-    caller: Option<&Caller>,
-) -> Result<Option<Place>, ExitProblem> {
-    let Some(caller) = caller else {
-        return Ok(None);
-    };
-    let turn = turns.take(caller).await.map_err(ExitProblem::defect)?;
-    Ok(Some(turn))
 }
 
 /// The actor, and the reason given on the command line.

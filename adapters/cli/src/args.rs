@@ -223,9 +223,9 @@ pub(crate) enum CliCommand {
     /// Retry immediately what is blocked, delayed or failed
     #[command(after_help = "Example:\n  vsiflow retry web\n  vsiflow retry --all")]
     Retry(RetryArgs),
-    /// Cancel the runs of VSIs and data disks, and leave what exists
+    /// Cancel the runs of VSIs and data disks, or the deletion of a pool or a group, and leave what exists
     #[command(
-        after_help = "Example:\n  vsiflow cancel web\n  vsiflow cancel disk/data\n  vsiflow cancel -l app=web"
+        after_help = "Example:\n  vsiflow cancel web\n  vsiflow cancel disk/data\n  vsiflow cancel pool/web\n  vsiflow cancel -l app=web"
     )]
     Cancel(CancelArgs),
     /// Bring existing domains under management without touching their guests

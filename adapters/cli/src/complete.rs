@@ -13,12 +13,13 @@ use clap_complete::{
     engine::{ArgValueCandidates, CompletionCandidate},
     env::Shells,
 };
+use vsiflow_api::TableRequest;
 use vsiflow_workflows::kinds::{NameScope, ObjectRow, TableQuery};
 
 use crate::{
     args::{Cli, Common, ObjectKind},
     compose, service,
-    work::ask::{ask, items},
+    work::ask,
 };
 
 /// The environment variable with the name of the shell.
@@ -195,14 +196,21 @@ async fn found(common: &Common, place: &CompletionPlace, of: CompletionValues) -
         CompletionValues::Pools => names.with_kind(ObjectKind::Pool).await,
         CompletionValues::Objects => {
             let has_namespace = |kind: &&ObjectKind| kind.names() == NameScope::Namespace;
-            let mut found = BTreeSet::new();
-            for kind in ObjectKind::ALL.iter().filter(has_namespace).copied() {
-                found.extend(match kind {
-                    ObjectKind::Vsi => names.bare(kind).await,
-                    kind => names.with_kind(kind).await,
-                });
-            }
-            found
+            let kinds: Vec<_> = ObjectKind::ALL.iter().filter(has_namespace).collect();
+            let requests = kinds
+                .iter()
+                .map(|kind| TableRequest::now(**kind, names.query()));
+            let lists = service::call_all(common, &requests.collect::<Vec<_>>()).await;
+            let lists = kinds.iter().zip(lists.unwrap_or_default());
+            let typed = |kind: ObjectKind, name: String| match kind {
+                ObjectKind::Vsi => name,
+                kind => format!("{}/{name}", kind.word()),
+            };
+            let objects = lists.flat_map(|(kind, listed)| {
+                let rows = listed.table.rows.into_iter();
+                rows.map(move |row| typed(**kind, row.name))
+            });
+            objects.collect()
         }
         CompletionValues::Hosts => names.bare(ObjectKind::Host).await,
         CompletionValues::Snapshots => names.bare(ObjectKind::Snapshot).await,
@@ -246,14 +254,21 @@ struct KnownNames<'a> {
 impl KnownNames<'_> {
     /// The objects of a kind; none if nothing answers.
     async fn rows(&self, kind: ObjectKind, objects: bool) -> Vec<ObjectRow> {
-        let namespace = self.place.namespace.as_deref().unwrap_or("default");
         let query = TableQuery {
-            namespace: Some(namespace.to_owned()),
             objects,
-            ..TableQuery::default()
+            ..self.query()
         };
         let rows = service::rows(self.common, kind, query).await;
         rows.unwrap_or_default()
+    }
+
+    /// A query for the objects of the namespace.
+    fn query(&self) -> TableQuery {
+        let namespace = self.place.namespace.as_deref().unwrap_or("default");
+        TableQuery {
+            namespace: Some(namespace.to_owned()),
+            ..TableQuery::default()
+        }
     }
 
     async fn bare(&self, kind: ObjectKind) -> BTreeSet<String> {
@@ -268,9 +283,9 @@ impl KnownNames<'_> {
     }
 }
 
+/// The names of tokens; none if nothing answers.
 async fn tokens(common: &Common) -> BTreeSet<String> {
-    let text = ask(common, &["token", "list", "-o", "json"]).await;
-    let tokens = items(&text.unwrap_or_default()).unwrap_or_default();
+    let tokens = ask::tokens(common).await.unwrap_or_default();
     let names = tokens
         .iter()
         .filter_map(|token| token.get("name")?.as_str());

@@ -10,7 +10,6 @@ mod hosts;
 mod images;
 pub(crate) mod journal_key;
 mod open;
-mod past;
 mod remote;
 pub(crate) mod retention;
 mod shared_work;

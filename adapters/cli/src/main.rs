@@ -21,6 +21,8 @@ mod daemon;
 mod ending;
 mod exit;
 mod folder;
+mod inspection;
+mod journal_file;
 mod membership;
 mod metrics;
 mod off_runtime;

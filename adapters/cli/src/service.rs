@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{
-    Api, CallError, Caller, ConsoleLogRequest, DaemonAddress, Problem, Rights, ServiceRequest,
-    TableRequest, call_daemon,
+    Api, Caller, ConsoleLogRequest, DaemonAddress, DaemonError, JournalUse, Problem, Rights,
+    ServiceRequest, TableRequest, call_daemon,
 };
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::{
@@ -27,6 +27,7 @@ use crate::{
         self, RETRY_DELAY, SILENT, Silence, TIMEOUT, VIEW_SILENT, silent, unanswered_view_socket,
     },
     exit::{ExitProblem, IN_USE},
+    inspection::Inspection,
 };
 
 /// Has a request answered. Cancel safe.
@@ -49,7 +50,7 @@ pub(crate) async fn call_all<R: ServiceRequest + Clone>(
     common: &Common,
     requests: &[R],
 ) -> Result<Vec<R::Answer>, ExitProblem> {
-    in_session(common, R::RECORDS, |session| {
+    in_session(common, R::USE, |session| {
         let requests = requests.to_vec();
         async move { session.call_all(requests).await }
     })
@@ -65,12 +66,10 @@ pub(crate) async fn rows(
     kind: ObjectKind,
     query: TableQuery,
 ) -> Result<Vec<ObjectRow>, ExitProblem> {
-    let request = TableRequest {
-        kind,
-        query,
-        at: None,
-    };
-    Ok(call(common, request).await?.table.rows)
+    Ok(call(common, TableRequest::now(kind, query))
+        .await?
+        .table
+        .rows)
 }
 
 /// The objects of a kind that a query asks for, whole.
@@ -86,8 +85,8 @@ pub(crate) async fn objects(
         objects: true,
         ..query
     };
-    let rows = rows(common, kind, query).await?.into_iter();
-    Ok(rows.filter_map(|row| row.object).collect())
+    let listed = call(common, TableRequest::now(kind, query)).await?;
+    Ok(listed.table.into_objects())
 }
 
 /// Whether a problem says that no process answered, or that it has too much to do: both may be temporary.
@@ -99,7 +98,7 @@ pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
 /// answer or has just ended, all of it is done again, for a few seconds.
 pub(crate) async fn in_session<T, Work>(
     common: &Common,
-    records: bool,
+    usage: JournalUse,
     work: impl Fn(Arc<ServiceSession>) -> Work,
 ) -> Result<T, ExitProblem>
 where
@@ -108,7 +107,7 @@ where
     let until = Instant::now() + TIMEOUT;
     let is_named = daemon::place(common)?.is_some();
     loop {
-        let session = Arc::new(Box::pin(ServiceSession::open(common, records)).await?);
+        let session = Arc::new(Box::pin(ServiceSession::open(common, usage)).await?);
         let done = work(session.clone()).await;
         if let Some(session) = Arc::into_inner(session) {
             session.close().await;
@@ -132,6 +131,12 @@ pub(crate) enum ServiceSession {
         api: Api,
         caller: Caller,
     },
+    /// This process, with the journal as it is stored.
+    Stored {
+        inspection: Arc<Inspection>,
+        api: Api,
+        caller: Caller,
+    },
     /// A daemon.
     There {
         place: DaemonAddress,
@@ -142,7 +147,7 @@ pub(crate) enum ServiceSession {
 
 impl ServiceSession {
     /// Finds out who answers, and opens the journals if it is this process.
-    async fn open(common: &Common, records: bool) -> Result<Self, ExitProblem> {
+    async fn open(common: &Common, usage: JournalUse) -> Result<Self, ExitProblem> {
         if let Some(place) = daemon::place(common)? {
             let silent = match &common.read_only {
                 Some(socket) => unanswered_view_socket(socket),
@@ -150,26 +155,41 @@ impl ServiceSession {
             };
             return Ok(Self::There { place, silent });
         }
-        let apps = match opened(common, records).await {
+        let session = match usage {
+            JournalUse::Inspect => Self::inspecting(common).await,
+            JournalUse::Read | JournalUse::Record => Self::with_journals(common, usage).await,
+        };
+        match session {
             Err(silent) if silent.code == IN_USE => {
                 let place = DaemonAddress::Socket(daemon::socket(&compose::state_path(common)?));
-                return Ok(Self::There { place, silent });
+                Ok(Self::There { place, silent })
             }
-            apps => apps?,
-        };
+            opened => opened,
+        }
+    }
+
+    /// Reads the journal as it is stored.
+    async fn inspecting(common: &Common) -> Result<Self, ExitProblem> {
+        let inspection = Arc::new(Inspection::at(common).await?);
+        Ok(Self::Stored {
+            api: Api::of_stored(inspection.clone()),
+            inspection,
+            caller: owner(),
+        })
+    }
+
+    /// Opens the journals.
+    async fn with_journals(common: &Common, usage: JournalUse) -> Result<Self, ExitProblem> {
+        let apps = opened(common, usage).await?;
         let fleets = App::all_fleets(&apps)?.with_unheld(unheld(common).await?);
         let fleets = Arc::new(fleets);
         let number = common.shard.as_ref().map(|shard| shard.number);
         let api = Api::of_fleets(fleets.clone(), number);
-        let caller = Caller {
-            actor: actor::by("").actor,
-            rights: Rights::Everything,
-        };
         Ok(Self::Here {
             apps,
             fleets,
             api,
-            caller,
+            caller: owner(),
         })
     }
 
@@ -182,12 +202,14 @@ impl ServiceSession {
         request: R,
     ) -> Result<R::Answer, ExitProblem> {
         match self {
-            Self::Here { api, caller, .. } => Ok(api.call(caller, request).await?),
+            Self::Here { api, caller, .. } | Self::Stored { api, caller, .. } => {
+                Ok(api.call(caller, request).await?)
+            }
             Self::There { place, silent } => {
                 let answer = call_daemon(place, &request).await;
                 answer.map_err(|error| match error {
-                    CallError::Problem(problem) => (*problem).into(),
-                    CallError::NoAnswer(why) => {
+                    DaemonError::Problem(problem) => (*problem).into(),
+                    DaemonError::NoAnswer(why) => {
                         Silence::Broken(why.to_string()).explain(silent.clone(), place)
                     }
                 })
@@ -216,11 +238,7 @@ impl ServiceSession {
             names: vec![name.to_owned()],
             ..TableQuery::default()
         };
-        let request = TableRequest {
-            kind: ObjectKind::Vsi,
-            query,
-            at: None,
-        };
+        let request = TableRequest::now(ObjectKind::Vsi, query);
         let listed = self.call(request).await?.table;
         Ok(listed.rows.into_iter().find_map(|row| row.uid))
     }
@@ -236,6 +254,7 @@ impl ServiceSession {
                 let log = history.console_log(namespace, name).await?;
                 Ok(ConsoleSource::Host(log))
             }
+            Self::Stored { .. } => Err(ExitProblem::defect("a stored journal has no console")),
             Self::There { place, silent } => Ok(ConsoleSource::Daemon(Self::There {
                 place: place.clone(),
                 silent: silent.clone(),
@@ -244,11 +263,12 @@ impl ServiceSession {
     }
 
     async fn close(self) {
-        if let Self::Here {
-            apps, fleets, api, ..
-        } = self
-        {
-            App::end(apps, (fleets, api)).await;
+        match self {
+            Self::Here {
+                apps, fleets, api, ..
+            } => App::end(apps, (fleets, api)).await,
+            Self::Stored { inspection, .. } => inspection.close().await,
+            Self::There { .. } => {}
         }
     }
 }
@@ -300,7 +320,7 @@ impl ConsoleReader {
         namespace: &str,
         name: &str,
     ) -> Result<ConsoleSource, ExitProblem> {
-        let opened = in_session(common, false, |session| async move {
+        let opened = in_session(common, JournalUse::Read, |session| async move {
             session.console_source(namespace, name).await
         });
         opened.await
@@ -355,11 +375,19 @@ impl ConsoleReader {
     }
 }
 
+/// Whoever runs this process.
+fn owner() -> Caller {
+    Caller {
+        actor: actor::by("").actor,
+        rights: Rights::Everything,
+    }
+}
+
 /// Opens the journal; in a set, all of them.
-async fn opened(common: &Common, records: bool) -> Result<Vec<App>, ExitProblem> {
+async fn opened(common: &Common, usage: JournalUse) -> Result<Vec<App>, ExitProblem> {
     match &common.set {
         Some(place) => place.open_all_to_read(common).await,
-        None if records => Ok(vec![App::open_to_record(common).await?]),
+        None if usage == JournalUse::Record => Ok(vec![App::open_to_record(common).await?]),
         None => Ok(vec![App::open(common).await?]),
     }
 }

@@ -42,11 +42,21 @@ pub(crate) async fn small(path: &Path) -> Result<String, ExitProblem> {
 
 /// The first bytes of a file, as text.
 pub(crate) async fn beginning(path: &Path, bytes: u64) -> Result<String, ExitProblem> {
+    let read = beginning_bytes(path, bytes).await?;
+    String::from_utf8(read).map_err(|_| {
+        let message = format!("{} is not UTF-8 text", path.display());
+        let remedy = "name the file of text that is meant, or save it as UTF-8";
+        ExitProblem::new(Exit::Usage, "VSI0908", message, remedy)
+    })
+}
+
+/// The first bytes of a file.
+pub(crate) async fn beginning_bytes(path: &Path, bytes: u64) -> Result<Vec<u8>, ExitProblem> {
     let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
-    let mut text = String::new();
-    let read = file.take(bytes).read_to_string(&mut text).await;
-    read.map_err(|error| unreadable(path, &error))?;
-    Ok(text)
+    let mut read = Vec::new();
+    let reading = file.take(bytes).read_to_end(&mut read).await;
+    reading.map_err(|error| unreadable(path, &error))?;
+    Ok(read)
 }
 
 /// The error for a user's file that cannot be read.

@@ -56,6 +56,7 @@ impl DocumentCollector {
             object: None,
             origin: None,
             is_made: false,
+            name_at: None,
         };
         self.node(root, place, 0);
     }
@@ -217,12 +218,9 @@ impl DocumentCollector {
         let Some((meta, spec)) = found else { return };
         let source = self
             .sources
-            .get(place.source)
+            .get(place.file())
             .map(|source| source.name.clone());
-        let line = place
-            .mark(&FieldPath::default(), true)
-            .line
-            .saturating_add(place.lines_before);
+        let line = place.line();
         let at = DocumentRef {
             index: self.places.len(),
             source: source.unwrap_or_default(),
@@ -243,10 +241,7 @@ impl DocumentCollector {
             .sources
             .get(place.source)
             .map(|source| source.name.as_str());
-        let line = place
-            .mark(path, true)
-            .line
-            .saturating_add(place.lines_before);
+        let line = place.line_of(path);
         let object = place.object.as_deref().unwrap_or_default();
         format!("{}:{line} ({object})", file.unwrap_or_default())
     }
@@ -262,6 +257,19 @@ impl DocumentCollector {
             .push(place.diagnostic(&self.sources, what, message, remedy));
     }
 
+    /// Warns of something that is taken otherwise than it may be meant.
+    pub(crate) fn warn(
+        &mut self,
+        place: &SourcePosition,
+        what: (ProblemCode, &FieldPath, bool),
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let mut diagnostic = place.diagnostic(&self.sources, what, message, remedy);
+        diagnostic.severity = DiagnosticSeverity::Warning;
+        self.diagnostics.push(diagnostic);
+    }
+
     fn skip(&mut self, place: &SourcePosition, header: &DocumentHeader) {
         let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
         let remedy = match closest(&header.kind, &names) {
@@ -270,9 +278,7 @@ impl DocumentCollector {
         };
         let message = format!("kind {} ({}) is skipped", header.kind, header.api_version);
         let what = (ProblemCode::UnknownKind, &FieldPath::of(["kind"]), false);
-        let mut diagnostic = place.diagnostic(&self.sources, what, message, remedy);
-        diagnostic.severity = DiagnosticSeverity::Warning;
-        self.diagnostics.push(diagnostic);
+        self.warn(place, what, message, remedy);
     }
 }
 

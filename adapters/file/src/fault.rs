@@ -43,11 +43,10 @@ impl DocumentFault {
     }
 
     /// The fault of a node that has the wrong type.
-    pub(crate) fn wrong_type(found: &'static str, expected: &dyn de::Expected) -> Self {
-        Self::new(FieldProblem::Type {
-            found,
-            expected: expected.to_string(),
-        })
+    pub(crate) fn wrong_type(found: &'static str, wanted: &dyn de::Expected) -> Self {
+        let name = wanted.to_string();
+        let expected = number_words(&name).unwrap_or(&name).to_owned();
+        Self::new(FieldProblem::Type { found, expected })
     }
 
     /// The same fault, with one more outer path segment.
@@ -82,6 +81,8 @@ impl de::Error for DocumentFault {
     }
 
     fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = expected.to_string();
+        let expected = number_words(&expected).unwrap_or(&expected);
         Self::new(FieldProblem::Value(format!(
             "this value is not allowed; it must be {expected}"
         )))
@@ -103,6 +104,26 @@ impl de::Error for DocumentFault {
     }
 }
 
+/// What serde calls by the name of a type of whole numbers.
+fn number_words(type_name: &str) -> Option<&'static str> {
+    Some(match type_name {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "u128" | "usize" => "a whole number that is not negative",
+        "i8" => "a whole number from -128 to 127",
+        "i16" => "a whole number from -32768 to 32767",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" | "i128" | "isize" => "a whole number",
+        "a nonzero u8" => "a whole number from 1 to 255",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a nonzero u64" | "a nonzero usize" => "a whole number from 1 on",
+        "f32" | "f64" => "a number",
+        _ => return None,
+    })
+}
+
 fn words(found: de::Unexpected<'_>) -> &'static str {
     use de::Unexpected::{
         Bool, Bytes, Char, Enum, Float, Map, NewtypeStruct, NewtypeVariant, Option, Other, Seq,
@@ -117,5 +138,27 @@ fn words(found: de::Unexpected<'_>) -> &'static str {
         Map => "an object",
         NewtypeStruct | Enum | UnitVariant | NewtypeVariant | TupleVariant | StructVariant
         | Other(_) => "something else",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_type_of_rust_is_named_for_a_number() {
+        let fault = |expected: &str| {
+            let fault: DocumentFault =
+                de::Error::invalid_value(de::Unexpected::Unsigned(70_000), &expected);
+            fault.to_string()
+        };
+        assert!(fault("u16").contains("a whole number from 0 to 65535"));
+        assert!(fault("a nonzero u16").contains("a whole number from 1 to 65535"));
+        for width in ["8", "16", "32", "64"] {
+            for kind in ["u", "i", "a nonzero u"] {
+                let name = format!("{kind}{width}");
+                assert!(!fault(&name).contains(&name), "{name}");
+            }
+        }
     }
 }

@@ -193,8 +193,10 @@ impl Loader {
     }
 
     fn text(&mut self, text: &InputText) {
-        let decoded = std::str::from_utf8(&text.bytes);
-        let Ok(content) = decoded.map(without_marks) else {
+        let decoded = std::str::from_utf8(&text.bytes).ok();
+        // UTF-16 without its mark: each letter has a zero beside it.
+        let decoded = decoded.filter(|decoded| !decoded.contains('\0'));
+        let Some(content) = decoded.map(without_marks) else {
             let message = format!("{} is not UTF-8 text", text.name);
             let remedy = "save it as UTF-8; an image or an archive is not a manifest";
             let diagnostic = Diagnostic::of_file(&text.name, ProblemCode::NotYaml, message, remedy);

@@ -110,14 +110,19 @@ const HARMLESS_KUBEVIRT: &[&str] = &[
     "autoattachGraphicsDevice",
     "bootOrder",
     "bus",
+    "cache",
     "claimName",
     "contentType",
     "cores",
     "cpu",
+    "dnsPolicy",
+    "evictionStrategy",
+    "failureThreshold",
     "finalCheckpoint",
     "guest",
     "hostname",
     "imagePullPolicy",
+    "initialDelaySeconds",
     "kind",
     "macAddress",
     "memory",
@@ -126,6 +131,7 @@ const HARMLESS_KUBEVIRT: &[&str] = &[
     "namespace",
     "networkName",
     "pageSize",
+    "periodSeconds",
     "port",
     "preallocation",
     "pullMethod",
@@ -133,15 +139,23 @@ const HARMLESS_KUBEVIRT: &[&str] = &[
     "running",
     "scheme",
     "secureBoot",
+    "serial",
     "sockets",
     "storage",
     "storageClassName",
+    "successThreshold",
     "terminationGracePeriodSeconds",
     "threads",
+    "timeoutSeconds",
     "type",
+    "uuid",
     "volumeMode",
     "volumeName",
 ];
+/// Their fields with names of images and files, which may be shown unless they hold a login.
+const PLACES_KUBEVIRT: &[&str] = &["image", "path"];
+/// Their fields with labels, whose values may be shown whatever their keys are.
+const LABELS_KUBEVIRT: &[&str] = &["labels", "matchLabels"];
 /// Their fields that hold a guest's configuration: nothing below them is shown, not even keys.
 const SECRET_KUBEVIRT: &[&str] = &[
     "userData",
@@ -163,6 +177,8 @@ fn of_kubevirt(key: &str, node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> b
         return hide(node, spans);
     }
     match &node.value {
+        Value::Map(_) if LABELS_KUBEVIRT.contains(&key) => true,
+        Value::Text(text) if PLACES_KUBEVIRT.contains(&key) && is_plain_place(text) => true,
         Value::Map(entries) => entries
             .iter()
             .all(|entry| of_kubevirt(&entry.key, &entry.node, spans)),
@@ -170,6 +186,18 @@ fn of_kubevirt(key: &str, node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> b
         Value::Null | Value::Filler(_) | Value::Bool(_) => true,
         _ => HARMLESS_KUBEVIRT.contains(&key) || hide(node, spans),
     }
+}
+
+/// Whether the name of an image or a file has neither a login nor a query; behind an `@` may be a digest only.
+fn is_plain_place(text: &str) -> bool {
+    let is_digest = |behind: &str| {
+        let digits = ["sha256:", "sha512:"]
+            .into_iter()
+            .find_map(|kind| behind.strip_prefix(kind));
+        digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let behind = text.split_once('@').map(|(_, behind)| behind);
+    !text.contains(['?', '#']) && behind.is_none_or(is_digest)
 }
 
 /// Fields of `guest` that may be shown.

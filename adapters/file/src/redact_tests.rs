@@ -88,3 +88,50 @@ fn comments_are_hidden_and_what_follows_a_secret_is_not() {
     assert!(!shown.join("").contains("SECRET"), "{shown:?}");
     assert_eq!(shown[3..], ["    <hidden>", "  size: 1 # <hidden>"]);
 }
+
+#[test]
+fn harmless_values_of_kubevirts_manifests_are_shown() {
+    let of = |spec: &str| {
+        let text = format!("apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nspec: {{{spec}}}\n");
+        shown(&text).join("\n")
+    };
+    for (spec, value) in [
+        ("containerDisk: {path: /disk/shown.img}", "/disk/shown.img"),
+        (
+            "containerDisk: {image: 'quay.io/a/shown:1'}",
+            "quay.io/a/shown:1",
+        ),
+        (
+            "containerDisk: {image: 'quay.io/shown@sha256:0a1b'}",
+            "shown@sha256:0a1b",
+        ),
+        ("evictionStrategy: LiveMigrate", "LiveMigrate"),
+        ("dnsPolicy: ClusterFirst", "ClusterFirst"),
+        (
+            "disks: [{cache: writethrough, serial: D1}]",
+            "writethrough, serial: D1",
+        ),
+        ("firmware: {uuid: 5d307ca9-b3ef}", "5d307ca9-b3ef"),
+        ("readinessProbe: {initialDelaySeconds: 120}", "120"),
+        (
+            "template: {metadata: {labels: {own-key: shown}}}",
+            "own-key: shown",
+        ),
+        ("selector: {matchLabels: {a: shown}}", "a: shown"),
+    ] {
+        assert!(of(spec).contains(value), "{spec}: {}", of(spec));
+    }
+    for spec in [
+        "image: 'me:SECRET@quay.io/a:1'",
+        "image: 'docker://SECRET@quay.io/a@sha256:0a'",
+        "image: 'SECRET@quay.io:80'",
+        "image: 'quay.io/a?token=SECRET'",
+        "image: 'me:x/SECRET@sha256:quay.io/a'",
+        "httpGet: {path: '/ready?key=SECRET'}",
+        "token: SECRET",
+        "metadata: {annotations: {a: SECRET}}",
+        "userData: {labels: SECRET}",
+    ] {
+        assert!(!of(spec).contains("SECRET"), "{spec}: {}", of(spec));
+    }
+}

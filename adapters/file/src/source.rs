@@ -77,6 +77,15 @@ pub(crate) struct SourcePosition {
     pub(crate) origin: Option<Arc<OriginPaths>>,
     /// Whether the document was made of that manifest, and the outline is its own.
     pub(crate) is_made: bool,
+    /// Where its name is written, if the document was made for a part of a manifest or for another manifest.
+    pub(crate) name_at: Option<Arc<NamePlace>>,
+}
+
+/// Where the name of a document is written that was made of a manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct NamePlace {
+    pub(crate) place: SourcePosition,
+    pub(crate) path: FieldPath,
 }
 
 impl SourcePosition {
@@ -101,6 +110,28 @@ impl SourcePosition {
             .unwrap_or_else(start)
     }
 
+    /// The line of the file that the document begins at, or that its name is at if it was made for a part of a
+    /// manifest.
+    pub(crate) fn line(&self) -> usize {
+        if let Some(name) = &self.name_at {
+            return name.place.line_of(&name.path);
+        }
+        self.line_of(&FieldPath::default())
+    }
+
+    /// The line of the file that this path is at.
+    pub(crate) fn line_of(&self, path: &FieldPath) -> usize {
+        let mark = self.mark(path, true);
+        mark.line.saturating_add(self.lines_before)
+    }
+
+    /// The index of the file that the line is in.
+    pub(crate) fn file(&self) -> usize {
+        self.name_at
+            .as_ref()
+            .map_or(self.source, |name| name.place.source)
+    }
+
     /// A diagnostic about this document.
     pub(crate) fn diagnostic(
         &self,
@@ -109,6 +140,16 @@ impl SourcePosition {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Diagnostic {
+        if let Some(name) = self.name_at.as_ref().filter(|_| *path == own_name()) {
+            let translated = TranslatedPath {
+                ours: path,
+                theirs: Some(&name.path),
+            };
+            let (written, advice) = (message.into(), remedy.into());
+            let (written, advice) = (translated.message(&written), translated.remedy(&advice));
+            let what = (code, &name.path, at_key);
+            return name.place.diagnostic(sources, what, written, advice);
+        }
         let name = sources
             .get(self.source)
             .map(|source| source.name.as_str())
@@ -163,4 +204,9 @@ impl SourcePosition {
             path.clone()
         }
     }
+}
+
+/// The path of a document's own name.
+pub(crate) fn own_name() -> FieldPath {
+    FieldPath::of(["metadata", "name"])
 }

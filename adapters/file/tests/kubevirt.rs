@@ -872,3 +872,23 @@ fn presets_that_contradict_each_other_are_refused() {
     assert!(words.contains(expected), "{words}");
     assert_eq!(resolved(&document(preset("same", "1Gi", 2))).vsis.len(), 1);
 }
+
+#[test]
+fn a_network_of_another_namespace_is_a_warning() {
+    let warned = |network: &str| {
+        let networks = format!("networks: [{{name: default, multus: {{networkName: {network}}}}}]");
+        let machine = MACHINE.replace("networks: [{name: default, pod: {}}]", &networks);
+        assert_ne!(machine, MACHINE);
+        let text = VOLUMES.to_owned() + &machine + CONFIG_MAP;
+        let loaded = load_text("vm.yaml", text.as_bytes()).unwrap();
+        let warnings = loaded.warnings.iter();
+        warnings.map(ToString::to_string).collect::<String>()
+    };
+    let words = warned("other/n2");
+    assert!(words.contains("namespace other"), "{words}");
+    let path = "spec.template.spec.networks[0].multus.networkName";
+    assert!(words.contains(path), "{words}");
+    for own in ["n2", "default/n2"] {
+        assert_eq!(warned(own), "", "{own}");
+    }
+}

@@ -33,15 +33,12 @@ fn wrong_values(turn: usize) -> [Value; 3] {
 }
 
 /// What the translation accepts whatever it holds, because it has no effect on a server.
-const WITHOUT_EFFECT: [&str; 10] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "metadata.annotations",
     "metadata.creationTimestamp",
     "metadata.labels.os",
-    "spec.dataVolumeTemplates[0].apiVersion",
-    "spec.dataVolumeTemplates[0].kind",
     "spec.dataVolumeTemplates[0].metadata.annotations",
     "spec.dataVolumeTemplates[0].metadata.creationTimestamp",
-    "spec.dataVolumeTemplates[0].metadata.labels",
     "spec.dataVolumeTemplates[0].status",
     "spec.template.metadata.creationTimestamp",
 ];

@@ -27,6 +27,13 @@ pub(crate) fn invalid(url: impl Into<ShownError>, message: impl Into<String>) ->
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShownError(String);
 
+impl ShownError {
+    /// The URL as it is shown.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&Url> for ShownError {
     fn from(url: &Url) -> Self {
         let mut shown = url.clone();

@@ -1,13 +1,15 @@
 //! Images from HTTP and HTTPS servers.
 
 pub(crate) mod answer;
+mod redirect;
 mod stream;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, IF_RANGE, RANGE};
-use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode};
 use tokio::time::timeout;
 use tokio_rustls::rustls;
 use url::{Host, Url};
@@ -15,8 +17,9 @@ use vsiflow_engine::{causes::chain, secret::Secret};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use self::{
-    answer::{condition, examine, examine_rest},
-    stream::HttpStream,
+    answer::{Coding, condition, examine, examine_rest, of_rest},
+    redirect::{RedirectElsewhere, redirects},
+    stream::{Begin, HttpStream},
 };
 use crate::access::ServerAccess;
 use crate::address::{AddressPolicy, AddressRefused};
@@ -148,27 +151,36 @@ impl HttpSource {
     /// differently, or, if a URL is signed for GET, not at all.
     async fn get(&self, url: &str) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, None).await?;
-        self.whole(response, shown)
+        self.whole(response, shown).await
     }
 
     /// The image from a response that must hold all of it.
     ///
     /// # Errors
-    /// If the status or the headers do not fit.
-    pub(crate) fn whole(
+    /// If the status, the headers or the first bytes do not fit.
+    pub(crate) async fn whole(
         &self,
         response: Response,
         shown: ShownError,
     ) -> Result<HttpStream, SourceError> {
         let info = self.versioned(examine(&response, &shown)?);
-        Ok(self.stream(response, shown, info, (0, 0)))
+        let coding = Coding::of(response.headers());
+        let mut stream = self.stream(response, shown, info, Begin::default());
+        if let Some(coding) = coding {
+            let head = stream.peek(Coding::HEAD).await?;
+            coding.check(&head, &stream.shown)?;
+            let validator = stream.info.validator.take();
+            stream.info.validator =
+                validator.map(|known| coding.of_sent(known, stream.response.url()));
+        }
+        Ok(stream)
     }
 
     /// The image from a response that should hold the rest of it; `None` if it must be read from its start.
     ///
     /// # Errors
     /// If the status or the headers do not fit.
-    pub(crate) fn rest(
+    pub(crate) async fn rest(
         &self,
         response: Response,
         shown: ShownError,
@@ -176,16 +188,22 @@ impl HttpSource {
     ) -> Result<Option<HttpStream>, SourceError> {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let (info, first) = examine_rest(&response, &shown, offset)?;
+                let Some((info, first)) = examine_rest(&response, &shown, offset)? else {
+                    return Ok(None);
+                };
                 let info = self.versioned(info);
                 // Without a validator nothing shows that this is part of the same image. An image that is
                 // read from its start can be compared.
-                let known = info.validator.is_some() && first <= offset;
-                Ok(known.then(|| self.stream(response, shown, info, (first, offset))))
+                let is_same = info.validator.is_some();
+                let begin = Begin {
+                    first,
+                    wanted: offset,
+                };
+                Ok(is_same.then(|| self.stream(response, shown, info, begin)))
             }
             // The image is shorter now; reading it from its start shows what it is.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
-            _ => self.whole(response, shown).map(Some),
+            _ => self.whole(response, shown).await.map(Some).map_err(of_rest),
         }
     }
 
@@ -209,9 +227,9 @@ impl HttpSource {
         condition: Option<&str>,
     ) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, Some((offset, condition))).await?;
-        match self.rest(response, shown, offset)? {
+        match self.rest(response, shown, offset).await? {
             Some(stream) => Ok(stream),
-            None => self.get(url).await,
+            None => self.get(url).await.map_err(of_rest),
         }
     }
 
@@ -220,16 +238,16 @@ impl HttpSource {
         response: Response,
         shown: ShownError,
         info: SourceInfo,
-        (first, starts_at): (u64, u64),
+        begin: Begin,
     ) -> HttpStream {
-        let idle_deadline = self.idle_deadline;
         HttpStream {
             response,
             shown,
             info,
-            starts_at,
-            read: first,
-            idle_deadline,
+            starts_at: begin.wanted,
+            read: begin.first,
+            peeked: Bytes::new(),
+            idle_deadline: self.idle_deadline,
         }
     }
 
@@ -351,33 +369,6 @@ const CHECKED: &str = "checked at its end";
 const PLAIN_HTTP: &str = "the URL's password, IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
      the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" with it";
 
-/// Which redirects are followed. Each target is checked like the URL itself.
-fn redirects(options: &HttpOptions) -> redirect::Policy {
-    let (most, addresses) = (options.redirects, options.addresses.clone());
-    let (insecure, checked) = (options.insecure, options.checked);
-    redirect::Policy::custom(move |attempt| {
-        if attempt.previous().len() > most {
-            return attempt.error(format!("more than {most} redirects"));
-        }
-        if let Err(refused) = addresses.judge(attempt.url()) {
-            return attempt.error(refused);
-        }
-        let from = attempt.previous().last();
-        let opened =
-            from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
-        // A redirect to the same server may carry credentials.
-        let same = from.is_some_and(|from| from.host() == attempt.url().host());
-        if opened && !insecure && (same || !checked) {
-            return attempt.error(AddressRefused(DOWNGRADED.to_owned()));
-        }
-        attempt.follow()
-    })
-}
-
-const DOWNGRADED: &str = "the server redirects from HTTPS to plain HTTP, where any machine on the way may \
-     put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" in the host's \
-     settings";
-
 /// The error of this type that caused another one, if there was one.
 fn caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     causes(error).find_map(|cause| cause.downcast_ref())
@@ -427,6 +418,9 @@ fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
     let cause = cause.without_url();
     if let Some(refused) = caused_by::<AddressRefused>(&cause) {
         return error(SourceErrorKind::Refused, shown, refused.to_string());
+    }
+    if let Some(elsewhere) = caused_by::<RedirectElsewhere>(&cause) {
+        return error(SourceErrorKind::Redirected, shown, elsewhere.to_string());
     }
     let text = chain(&cause);
     let tls = caused_by::<rustls::Error>(&cause);

@@ -188,7 +188,8 @@ impl Packing {
         }
     }
 
-    fn by_head(head: &[u8]) -> Option<Self> {
+    /// The packing of a file that begins with these bytes.
+    pub(crate) fn by_head(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
@@ -200,7 +201,8 @@ impl Packing {
         }
     }
 
-    fn named(url: &Url) -> Option<Self> {
+    /// The packing that the name of a file says.
+    pub(crate) fn named(url: &Url) -> Option<Self> {
         let (_, end) = url.path().rsplit_once('.')?;
         match end {
             "gz" => Some(Self::Gzip),
@@ -436,19 +438,25 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     }
     match inner.and_then(|source| source.downcast_ref::<UnfitLayer>()) {
         Some(unfit) => error(SourceErrorKind::Mismatch, shown, unfit.to_string()),
-        None => error(SourceErrorKind::Packed, shown, why(cause)),
+        None => not_unpacked(shown, cause),
     }
 }
 
-/// The reason why unpacking failed, in words for the user.
-fn why(error: &io::Error) -> String {
-    match exceeded(error) {
-        Some(ExceededMemory { bytes, remedy }) => {
-            let most = bytes / 1024 / 1024;
-            format!("unpacking it needs more than {most} MiB of memory; {remedy}")
-        }
-        None => format!("it cannot be unpacked: {}", chain(error)),
+/// The error for packed data that cannot be unpacked.
+fn not_unpacked(shown: &ShownError, cause: &io::Error) -> SourceError {
+    if let Some(ExceededMemory { bytes, remedy }) = exceeded(cause) {
+        let most = bytes / 1024 / 1024;
+        let message = format!("unpacking it needs more than {most} MiB of memory; {remedy}");
+        return error(SourceErrorKind::Greedy, shown, message);
     }
+    let inner = cause.get_ref();
+    let kind = match inner {
+        Some(why) if why.is::<compressed::FollowedByOther>() => SourceErrorKind::Followed,
+        Some(why) if why.is::<compressed::UnannouncedDictionary>() => SourceErrorKind::Greedy,
+        _ => SourceErrorKind::Packed,
+    };
+    let message = format!("it cannot be unpacked: {}", chain(cause));
+    error(kind, shown, message)
 }
 
 /// The limit on memory that unpacking would exceed.

@@ -15,7 +15,9 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{
-    Credentials as Shows, HttpSource, RequestHeaders, answer::kind_of, decode, within,
+    Credentials as Shows, HttpSource, RequestHeaders,
+    answer::{kind_of, of_rest},
+    decode, within,
 };
 
 /// How long a signature is valid.
@@ -149,7 +151,8 @@ impl S3Source {
 
     async fn whole(&self, object: &Object) -> Result<Box<dyn ImageStream>, SourceError> {
         let response = self.ask(object, None).await?;
-        Ok(Box::new(self.http.whole(response, object.shown.clone())?))
+        let stream = self.http.whole(response, object.shown.clone()).await?;
+        Ok(Box::new(stream))
     }
 }
 
@@ -223,9 +226,13 @@ impl ImageSource for S3Source {
             return self.whole(&object).await;
         };
         let response = self.ask(&object, Some((offset, condition))).await?;
-        match self.http.rest(response, object.shown.clone(), offset)? {
+        match self
+            .http
+            .rest(response, object.shown.clone(), offset)
+            .await?
+        {
             Some(stream) => Ok(Box::new(stream)),
-            None => self.whole(&object).await,
+            None => self.whole(&object).await.map_err(of_rest),
         }
     }
 }

@@ -18,19 +18,25 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Error: a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// The object does not exist any more.
     #[error("it is gone")]
     Gone,
     /// The object was changed since it was read.
     #[error("it was changed in the meantime")]
     Conflict,
-    /// The API server works, and refuses the request.
+    /// This user may not do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The API server works, and refuses the request for another reason.
     #[error("{0}")]
     Refused(String),
-    /// Any other failure; a retry may help.
+    /// The API server answers that it cannot do it now; a retry may help.
     #[error("{0}")]
-    Other(String),
+    Failing(String),
+    /// There is no answer; a retry may help.
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 impl From<kube::Error> for CallError {
@@ -40,14 +46,26 @@ impl From<kube::Error> for CallError {
             kube::Error::Api(status) if status.code == 409 => Self::Conflict,
             kube::Error::Api(status) => {
                 let words = format!("{} ({})", status.message, status.code);
-                if status.code < 500 {
-                    Self::Refused(words)
-                } else {
-                    Self::Other(words)
+                match status.code {
+                    401 | 403 => Self::Denied(words),
+                    ..500 => Self::Refused(words),
+                    _ => Self::Failing(words),
                 }
             }
-            error => Self::Other(error.to_string()),
+            error => Self::Unanswered(error.to_string()),
         }
+    }
+}
+
+impl CallError {
+    /// Whether the API server works, and does not accept this request.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Refused(_))
+    }
+
+    /// Whether the API server works, and this is what it decided: the same request will end the same.
+    pub fn is_decision(&self) -> bool {
+        !matches!(self, Self::Failing(_) | Self::Unanswered(_))
     }
 }
 
@@ -55,7 +73,7 @@ impl From<kube::Error> for CallError {
 pub(crate) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
     match tokio::time::timeout(DEADLINE, call).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(CallError::Other(format!(
+        Err(_) => Err(CallError::Unanswered(format!(
             "the API server did not answer within {} s",
             DEADLINE.as_secs()
         ))),

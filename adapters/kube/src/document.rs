@@ -2,6 +2,7 @@
 
 pub(crate) mod limits;
 mod substitute;
+pub(crate) mod template_marks;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -40,7 +41,8 @@ fn reading(resource: &Resource) -> &Reading {
             (path, message, remedy.to_owned())
         })?;
         let mut spec = without_nulls(resource.spec.clone());
-        let warnings = strip(&mut spec);
+        let mut warnings = strip(&mut spec);
+        warnings.extend(template_marks::warnings(&spec));
         if !spec.is_object() {
             spec = Value::Object(Map::new());
         }

@@ -238,8 +238,8 @@ impl EventWriter {
                 Ok(()) | Err(CallError::Gone) => return,
                 // A namespace that is being deleted accepts no Events.
                 Err(_) if resource.is_deleting() => return,
-                Err(CallError::Refused(_)) if refusals >= REFUSALS => break,
-                Err(CallError::Refused(_)) => refusals = refusals.saturating_add(1),
+                Err(error) if error.is_refusal() && refusals >= REFUSALS => break,
+                Err(error) if error.is_refusal() => refusals = refusals.saturating_add(1),
                 Err(error) => tracing::debug!("an Event of {} is late: {error}", resource.key),
             }
             tokio::time::sleep(delay).await;

@@ -55,7 +55,7 @@ pub async fn agree(
         match within(api.replace(name, &PostParams::default(), &found)).await {
             Ok(_) => return Ok(own.clone()),
             // Another process filled it, or it is unknown whether this one did.
-            Err(CallError::Conflict | CallError::Other(_)) => {}
+            Err(CallError::Conflict | CallError::Failing(_) | CallError::Unanswered(_)) => {}
             Err(error) => return Err(why(name, error)),
         }
     }
@@ -66,7 +66,7 @@ pub async fn agree(
 fn why(name: &str, error: CallError) -> IdKeyError {
     match error {
         CallError::Gone => IdKeyError::NotThere(format!("there is no Secret {name}")),
-        CallError::Refused(words) => IdKeyError::NotThere(words),
+        CallError::Denied(words) | CallError::Refused(words) => IdKeyError::NotThere(words),
         other => IdKeyError::Unknown(other.to_string()),
     }
 }

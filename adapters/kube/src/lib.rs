@@ -59,6 +59,7 @@ mod translate;
 mod view;
 mod watch;
 
+pub use api::CallError;
 pub use controller::LostJournal;
 pub use health::Health;
 pub use kube::Client;

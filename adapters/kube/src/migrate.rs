@@ -44,7 +44,7 @@ pub enum MigrateError {
     Active(Vec<String>),
     /// It is unknown whether the old operator is active.
     #[error("it is unknown whether k8s-operator-hpcr is active: {0}")]
-    Unknown(String),
+    Unknown(CallError),
     /// The namespace does not exist.
     #[error("there is no namespace {0:?}")]
     NoNamespace(String),
@@ -56,7 +56,7 @@ pub enum MigrateError {
         /// The namespace, or all of them.
         place: String,
         /// The API server's error.
-        why: String,
+        why: CallError,
     },
     /// A resource was not migrated; those before it were.
     #[error("{kind} {namespace}/{name} was not migrated: {why}")]
@@ -148,7 +148,7 @@ impl Migration {
         let listed = match within(api.list(&ListParams::default())).await {
             Ok(listed) => listed,
             Err(CallError::Gone) => return Ok(()),
-            Err(error) => return Err(MigrateError::Unknown(error.to_string())),
+            Err(error) => return Err(MigrateError::Unknown(error)),
         };
         let active: Vec<_> = listed
             .items
@@ -195,7 +195,7 @@ impl Migration {
             let page = page.map_err(|error| MigrateError::Unlisted {
                 what: described.plural.clone(),
                 place: namespace.unwrap_or("all namespaces").to_owned(),
-                why: error.to_string(),
+                why: error,
             })?;
             found.extend(
                 page.items

@@ -99,9 +99,9 @@ impl Cluster {
         match error {
             CallError::Gone => PluginError::NotFound(self.label(name)),
             CallError::Conflict => PluginError::Changed(self.label(name)),
-            CallError::Refused(why) | CallError::Other(why) => PluginError::Refused {
+            other => PluginError::Refused {
                 what: format!("{} {what}", self.label(name)),
-                why,
+                why: other.to_string(),
             },
         }
     }

@@ -15,6 +15,7 @@ mod snapshot;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use vsiflow_engine::model::Failure;
+use vsiflow_steps::hpl::cut;
 use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
 pub(crate) use self::group::{group, group_event};
@@ -287,6 +288,10 @@ pub(crate) fn refusal(failure: &Failure) -> String {
     }
 }
 
+/// The most bytes of one problem, and of all, in a message: a status has to fit into an object.
+const PROBLEM_LEN_MAX: usize = 2 * 1024;
+const PROBLEMS_LEN_MAX: usize = 16 * 1024;
+
 /// Problems as text for people.
 pub(crate) fn problems_text(problems: &[Problem]) -> String {
     let one = |problem: &Problem| {
@@ -295,9 +300,25 @@ pub(crate) fn problems_text(problems: &[Problem]) -> String {
         } else {
             format!("{}: ", problem.path)
         };
-        format!("{place}{} ({})", problem.message, problem.remedy)
+        let words = format!("{place}{} ({})", problem.message, problem.remedy);
+        match cut(&words, PROBLEM_LEN_MAX) {
+            whole if whole.len() == words.len() => words,
+            beginning => format!("{beginning}…"),
+        }
     };
-    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+    let mut text = String::new();
+    for (place, problem) in problems.iter().enumerate() {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        if text.len() > PROBLEMS_LEN_MAX {
+            let more = problems.len().saturating_sub(place);
+            text.push_str(&format!("and {more} more"));
+            break;
+        }
+        text.push_str(&one(problem));
+    }
+    text
 }
 
 fn hold_back(status: &mut VsiResourceStatus, hold: &Hold) {

@@ -1,7 +1,8 @@
 //! Writes the status of resources, if it differs from the one on the API server.
 //!
 //! It is compared with the status that the API server sent last. So nothing must be remembered across a
-//! restart, and a status that another process overwrites is corrected.
+//! restart, and a status that another process overwrites is corrected. What a new status copies from the earlier
+//! one, such as the times of transitions, it copies from the one that this process reported.
 
 mod due;
 mod quotas;
@@ -24,7 +25,7 @@ use vsiflow_workflows::{
 pub(crate) use self::due::DueResources;
 use crate::{
     api::{self, CallError},
-    crd::{GroupResourceStatus, PoolResourceStatus, VsiResourceStatus},
+    crd::{GroupResourceStatus, PoolResourceStatus, ReferenceStatus, VsiResourceStatus},
     events::EventNote,
     health::Health,
     kind::ResourceKind,
@@ -134,6 +135,8 @@ impl Reporter {
             self.health.idle("reporter");
             let cache = self.cache.clone();
             self.written.retain(|key, _| cache.resource(key).is_some());
+            let queue = &self.status_queue;
+            cache.retain_reported(|key| queue.has_findings(key));
         }
     }
 
@@ -164,20 +167,21 @@ impl Reporter {
                 return ReportDone::Later(RETRY_DELAY);
             }
         };
-        let before: VsiResourceStatus = resource.status_as();
+        let shown: VsiResourceStatus = resource.status_as();
+        let before: VsiResourceStatus = self.cache.as_reported(resource).status_as();
         let now = Timestamp::now();
         let mut status = report::vsi(&findings, object.as_ref(), &before, now);
         status.served_by.clone_from(&self.served_by);
         let xml = self.definition(&entity, &status, &before).await;
         report::add_definition(&mut status, xml, &before);
-        if status == before && !resource.status.is_null() {
-            return ReportDone::Settled;
+        if status == shown && !resource.status.is_null() {
+            return self.settled(resource);
         }
         if let Some(wait) = self.is_anothers(&resource.key, &findings) {
             return ReportDone::Later(wait);
         }
         let since = self.written.get(&resource.key).map(Instant::elapsed);
-        if report::is_only_progress(&before, &status)
+        if report::is_only_progress(&shown, &status)
             && let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since))
         {
             return ReportDone::Later(wait);
@@ -212,11 +216,12 @@ impl Reporter {
                 }
             },
         };
-        let before: PoolResourceStatus = resource.status_as();
+        let shown: PoolResourceStatus = resource.status_as();
+        let before: PoolResourceStatus = self.cache.as_reported(resource).status_as();
         let mut status = report::pool(&findings, object.as_ref(), &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);
-        if status == before && !resource.status.is_null() {
-            return ReportDone::Settled;
+        if status == shown && !resource.status.is_null() {
+            return self.settled(resource);
         }
         let note = report::pool_event(resource.uid, &before, &status);
         self.write_with(resource, &status, note).await
@@ -249,14 +254,21 @@ impl Reporter {
                 }
             },
         };
-        let before: GroupResourceStatus = resource.status_as();
+        let shown: GroupResourceStatus = resource.status_as();
+        let before: GroupResourceStatus = self.cache.as_reported(resource).status_as();
         let mut status = report::group(&findings, object.as_ref(), &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);
-        if status == before && !resource.status.is_null() {
-            return ReportDone::Settled;
+        if status == shown && !resource.status.is_null() {
+            return self.settled(resource);
         }
         let note = report::group_event(resource.uid, &before, &status);
         self.write_with(resource, &status, note).await
+    }
+
+    /// The status of a resource is as this process would write it.
+    fn settled(&self, resource: &Arc<Resource>) -> ReportDone {
+        self.cache.note_reported(resource);
+        ReportDone::Settled
     }
 
     /// Writes a status, and then its Event.
@@ -335,7 +347,8 @@ impl Reporter {
         let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
-        let before = resource.status_as();
+        let shown: ReferenceStatus = resource.status_as();
+        let before: ReferenceStatus = self.cache.as_reported(resource).status_as();
         let disk = match self.disk(resource).await {
             Ok(disk) => disk,
             Err(error) => {
@@ -363,8 +376,8 @@ impl Reporter {
                 }
             }
         } else {
-            let shown = self.shown(resource, &findings).await;
-            report::reference(&findings, disk.as_ref(), shown, &before, now)
+            let found = self.shown(resource, &findings).await;
+            report::reference(&findings, disk.as_ref(), found, &before, now)
         };
         if !matches!(
             resource.key.kind,
@@ -372,13 +385,13 @@ impl Reporter {
         ) {
             report::add_names(&mut status, &findings, &resource.spec, &before);
         }
-        if status != before
+        if status != shown
             && let Some(wait) = self.is_anothers(&resource.key, &findings)
         {
             return ReportDone::Later(wait);
         }
-        if status == before && !resource.status.is_null() {
-            ReportDone::Settled
+        if status == shown && !resource.status.is_null() {
+            self.settled(resource)
         } else {
             let note = report::reference_event(resource.uid, &before, &status);
             self.write_with(resource, &status, note).await
@@ -437,17 +450,19 @@ impl Reporter {
                 self.status_queue.is_written(&resource.key);
                 self.health.answered();
                 if let Some(patched) = patched {
-                    self.cache.update(patched);
+                    self.cache.update(patched.clone());
+                    self.cache.note_reported(&Arc::new(patched));
                 }
                 ReportDone::Written
             }
             Err(CallError::Gone) => ReportDone::Settled,
             Err(CallError::Conflict) => ReportDone::Later(Duration::from_secs(1)),
             Err(error) => {
-                match error {
-                    // A refusal in one namespace says nothing about the others.
-                    CallError::Refused(_) => self.health.answered(),
-                    _ => self.health.failed(),
+                // A refusal in one namespace says nothing about the others.
+                if error.is_refusal() {
+                    self.health.answered();
+                } else {
+                    self.health.failed();
                 }
                 tracing::warn!("the status of {} cannot be written: {error}", resource.key);
                 ReportDone::Later(RETRY_DELAY)

@@ -195,6 +195,11 @@ impl Resource {
             && self.spec == other.spec
     }
 
+    /// Whether the other is an older copy of the same object, with another status.
+    pub(crate) fn has_status_after(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.is_newer_than(other) && self.status != other.status
+    }
+
     /// Whether the other is an older copy of the same object.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         let number = |one: &Self| one.version.parse::<u64>().ok();

@@ -64,6 +64,9 @@ struct CacheInner {
     /// The objects of pool members with their own UIDs, by the UIDs of their VSIs.
     members: BTreeMap<Uuid, (ResourceKey, Uuid)>,
     listed: BTreeSet<ObjectSource>,
+    /// The resources whose status this process reports, with their state before another process overwrote the
+    /// status, if one did.
+    reported: BTreeMap<ResourceKey, Option<Arc<Resource>>>,
     /// The UIDs of the last removed resources, the newest first.
     removed: VecDeque<Uuid>,
 }
@@ -85,17 +88,26 @@ impl CacheInner {
         }
     }
 
-    /// The resource that an update is about, if its status differs from the known one.
-    fn overwritten(&self, what: WatchedKind, update: &CacheUpdate) -> Option<ResourceKey> {
+    /// The resource that an update is about, if its status differs from the known one, which is remembered.
+    fn overwritten(&mut self, what: WatchedKind, update: &CacheUpdate) -> Option<ResourceKey> {
         let known = self.objects.get(&what)?.get(&update.place())?;
-        match (known, update) {
-            (CacheUpdate::Resource(known), CacheUpdate::Resource(update)) => {
-                let is_overwritten = update.uid == known.uid
-                    && update.is_newer_than(known)
-                    && update.status != known.status;
-                is_overwritten.then(|| update.key.clone())
-            }
-            _ => None,
+        let (CacheUpdate::Resource(known), CacheUpdate::Resource(update)) = (known, update) else {
+            return None;
+        };
+        if !update.has_status_after(known) {
+            return None;
+        }
+        if let Some(displaced) = self.reported.get_mut(&update.key) {
+            displaced.get_or_insert_with(|| known.clone());
+        }
+        Some(update.key.clone())
+    }
+
+    fn resource(&self, key: &ResourceKey) -> Option<&Arc<Resource>> {
+        let objects = self.objects.get(&WatchedKind::Kind(key.kind))?;
+        match objects.get(&(key.namespace.clone(), key.name.clone()))? {
+            CacheUpdate::Resource(resource) => Some(resource),
+            CacheUpdate::Settings(_) => None,
         }
     }
 
@@ -123,6 +135,8 @@ pub(crate) struct ResourceCache {
     inner: Mutex<CacheInner>,
     sources: Vec<ObjectSource>,
     changed: watch::Sender<u64>,
+    /// Whether the objects of pool members were set.
+    has_members: watch::Sender<bool>,
     overwritten: broadcast::Sender<ResourceKey>,
 }
 
@@ -142,6 +156,7 @@ impl ResourceCache {
             inner: Mutex::default(),
             sources,
             changed: watch::Sender::new(0),
+            has_members: watch::Sender::new(false),
             overwritten: broadcast::Sender::new(OVERWRITTEN_MAX),
         }
     }
@@ -267,7 +282,7 @@ impl ResourceCache {
     pub(crate) fn replace(&self, source: &ObjectSource, listed: Vec<CacheUpdate>) {
         let (what, namespace) = source;
         let overwritten: Vec<_> = {
-            let inner = self.lock();
+            let mut inner = self.lock();
             let changed = listed.iter();
             let changed = changed.filter_map(|update| inner.overwritten(*what, update));
             changed.collect()
@@ -304,12 +319,31 @@ impl ResourceCache {
 
     /// The resource with this key, as of the last update.
     pub(crate) fn resource(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
+        self.lock().resource(key).cloned()
+    }
+
+    /// Notes that the status of this resource is as this process reports it.
+    pub(crate) fn note_reported(&self, resource: &Arc<Resource>) {
+        let mut inner = self.lock();
+        let Some(known) = inner.resource(&resource.key) else {
+            return;
+        };
+        let displaced = known.has_status_after(resource).then(|| resource.clone());
+        inner.reported.insert(resource.key.clone(), displaced);
+    }
+
+    /// Forgets the statuses of resources that this process does not report any more.
+    pub(crate) fn retain_reported(&self, is_reported: impl Fn(&ResourceKey) -> bool) {
+        let mut inner = self.lock();
+        inner.reported.retain(|key, _| is_reported(key));
+    }
+
+    /// The resource as this process reported it, if another process has overwritten its status since.
+    pub(crate) fn as_reported(&self, resource: &Arc<Resource>) -> Arc<Resource> {
         let inner = self.lock();
-        let objects = inner.objects.get(&WatchedKind::Kind(key.kind))?;
-        match objects.get(&(key.namespace.clone(), key.name.clone()))? {
-            CacheUpdate::Resource(resource) => Some(resource.clone()),
-            CacheUpdate::Settings(_) => None,
-        }
+        let displaced = inner.reported.get(&resource.key).cloned().flatten();
+        let displaced = displaced.filter(|displaced| displaced.uid == resource.uid);
+        displaced.unwrap_or_else(|| resource.clone())
     }
 
     /// The resource with that UID, or the object of the pool member with that UID.
@@ -322,6 +356,24 @@ impl ResourceCache {
     /// Sets the objects of pool members: by the UID of the VSI, the object and its own UID.
     pub(crate) fn set_members(&self, members: BTreeMap<Uuid, (ResourceKey, Uuid)>) {
         self.lock().members = members;
+        self.has_members.send_replace(true);
+    }
+
+    /// Waits until the objects of pool members were set for the first time.
+    pub(crate) async fn members_set(&self) {
+        // The sender lives as long as the cache.
+        let _ = self.has_members.subscribe().wait_for(|set| *set).await;
+    }
+
+    /// The UIDs of the VSIs that resources describe.
+    pub(crate) fn uids_of_vsis(&self) -> Vec<Uuid> {
+        let resources = self.snapshot().resources.into_iter();
+        let inner = self.lock();
+        let members = inner.members.iter();
+        let members: BTreeMap<_, _> = members.map(|(vsi, (_, own))| (*own, *vsi)).collect();
+        let vsis = resources.filter(|resource| resource.key.kind.is_vsi());
+        let uids = vsis.map(|vsi| members.get(&vsi.uid).copied().unwrap_or(vsi.uid));
+        uids.collect()
     }
 
     /// The UID of the VSI that a resource describes.

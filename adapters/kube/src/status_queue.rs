@@ -104,6 +104,11 @@ impl StatusQueue {
         self.lock().findings.get(key).cloned()
     }
 
+    /// Whether this process reports the status of this resource.
+    pub(crate) fn has_findings(&self, key: &ResourceKey) -> bool {
+        self.lock().findings.contains_key(key)
+    }
+
     /// The resource with that UID.
     pub(crate) fn key(&self, uid: &Uuid) -> Option<ResourceKey> {
         self.lock().keys.get(uid).cloned()

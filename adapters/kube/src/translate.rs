@@ -32,6 +32,9 @@ use crate::{
     resource_cache::Snapshot,
 };
 
+/// The most problems that are noted of one resource. Its own document has fewer; the rest is of settings that it selects.
+const NOTED_MAX: usize = 64;
+
 /// Converts a resource of one kind to a document.
 type DocumentReader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
 
@@ -296,7 +299,7 @@ impl TranslationPass {
         }
         let problems = self.translation.problems.entry(resource.key.clone());
         let problems = problems.or_default();
-        if !problems.contains(&problem) {
+        if problems.len() < NOTED_MAX && !problems.contains(&problem) {
             problems.push(problem);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
 const FIRST: usize = usize::MAX / 2;
 
 /// The cached cluster, for planning what files would change in it.
+#[derive(Clone)]
 pub struct View {
     pub(crate) cache: Arc<ResourceCache>,
     pub(crate) host: Option<HostSettings>,

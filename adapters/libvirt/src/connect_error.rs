@@ -223,16 +223,26 @@ pub enum KeyProblem {
     #[error("it is encrypted; give its passphrase as KEY_PASSPHRASE, or use an agent")]
     Encrypted,
     /// It is encrypted in a way that this program does not decrypt.
-    #[error(
-        "its encryption ({0}) is not supported; encrypt it again with `ssh-keygen -p -f KEYFILE`"
-    )]
-    UnsupportedEncryption(String),
+    #[error("its encryption ({encryption}) is not supported; {remedy}")]
+    UnsupportedEncryption {
+        /// How it is encrypted.
+        encryption: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The passphrase is wrong.
     #[error("the passphrase (KEY_PASSPHRASE) does not open it")]
     WrongPassphrase,
     /// Decrypting it would need more time or memory than any reasonable key.
-    #[error("opening it needs too much work; encrypt it again with `ssh-keygen -p -a 16`")]
-    TooCostly,
+    #[error(
+        "opening it needs too much work, of which the limit is {limit}; encrypt it again with {remedy}"
+    )]
+    TooCostly {
+        /// What it may need at most.
+        limit: String,
+        /// The command that encrypts it again.
+        remedy: &'static str,
+    },
     /// It has an unsupported format.
     #[error("it is not an OpenSSH, PKCS#1, PKCS#8 or SEC1 private key ({0})")]
     Malformed(String),

@@ -13,10 +13,13 @@
 //! - **Graceful close.** Calls that were written are awaited, and open streams are aborted until libvirt
 //!   confirms it. Only then is libvirt asked to close, and its reply awaited. A libvirtd that is asked while
 //!   it has an open stream may crash.
+//! - **Memory.** A packet beyond 256 KiB reserves its memory before it is read, from the share of the host's owner,
+//!   and has to get on (`memory`). Until libvirt has opened the connection no packet has more than 64 KiB.
 //! - **Keep-alive.** Announced to libvirt when the connection opens; each side pings when the other is
 //!   silent.
 
 mod claim;
+pub(crate) mod memory;
 mod shared;
 mod task;
 
@@ -35,6 +38,7 @@ use crate::time;
 use crate::xdr::{self, XdrError};
 
 use claim::ConnectionClaim;
+use memory::PacketBudget;
 pub(crate) use shared::{CallAnswer, ConnectionCommand, ConnectionShared, Outgoing, StreamEvent};
 
 /// How many calls of one connection libvirt may process at the same time.
@@ -80,17 +84,18 @@ struct ConnectionInner {
 
 impl Connection {
     /// Starts a connection on a byte stream, without sending anything yet. `guard` is dropped with the
-    /// stream; it may be a permit that limits how many streams there are.
+    /// stream; it may be a permit that limits how many streams there are. `owner` is who pays for large packets.
     ///
     /// Must be called within a Tokio runtime.
-    pub fn start<S, G>(stream: S, guard: G) -> Self
+    pub fn start<S, G>(stream: S, guard: G, owner: &Arc<str>) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
         G: Send + 'static,
     {
         let (commands, queue) = mpsc::channel(QUEUE);
         let places = Arc::new(Semaphore::new(PLACES));
-        let shared = Arc::new(ConnectionShared::default());
+        let packets = PacketBudget::of_process().share(owner);
+        let shared = Arc::new(ConnectionShared::new(packets));
         let running = task::run(stream, queue, Arc::clone(&shared), Arc::clone(&places));
         tokio::spawn(async move {
             running.await;
@@ -113,6 +118,11 @@ impl Connection {
             connection: self.clone(),
             timeout,
         }
+    }
+
+    /// libvirt has opened the connection: from now on its packets may be large.
+    pub(crate) fn opened(&self) {
+        self.inner.shared.note_opened();
     }
 
     /// Starts the keep-alive: libvirt is pinged when it is silent, and the connection closed if it stays

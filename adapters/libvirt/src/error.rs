@@ -86,6 +86,9 @@ pub enum CloseReason {
     /// The peer stopped sending.
     #[error("libvirt was silent for {0:?}")]
     Silent(Duration),
+    /// A large packet of the peer did not arrive in time, or there was no memory for it.
+    #[error("libvirt announced a packet of {0}")]
+    Late(String),
     /// The peer violated the protocol.
     #[error("libvirt broke the protocol: {0}")]
     Protocol(String),

@@ -1,8 +1,9 @@
 //! Known hosts: the keys that an SSH server may present (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 //!
 //! Supports hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, `@revoked` and
-//! `@cert-authority`. It trusts what OpenSSH trusts. It is stricter in one respect: OpenSSH skips a line that
-//! it cannot read, and with it a revocation; here, such a line that names the host refuses the host.
+//! `@cert-authority`. It trusts what OpenSSH trusts. It is stricter where trust is taken away: OpenSSH skips a line
+//! that it cannot read, and with it a revocation; here, such a line that names the host refuses the host, and
+//! `[host]:22` names the host, too.
 
 mod certificate;
 mod line;

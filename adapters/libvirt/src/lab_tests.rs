@@ -102,6 +102,7 @@ impl Lab {
                 passphrase: None,
             },
             host_keys: HostKeys::Known(self.known_hosts()),
+            owner: "host/lab".into(),
             connect_timeout: SHORT,
             jumps: Vec::new(),
         }

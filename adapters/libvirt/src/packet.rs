@@ -1,7 +1,8 @@
 //! Packets: a length, six numbers, a payload (libvirt `src/rpc/virnetprotocol.x`).
 //!
 //! The length includes itself. It is checked against libvirt's own limit before any byte is stored, and
-//! memory grows with the received bytes, not with the announced length.
+//! memory grows with the received bytes, not with the announced length. How much memory the packets of all
+//! connections may have together is decided in `connection::memory`.
 
 use std::io;
 
@@ -153,15 +154,42 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     /// Cancel safe: received bytes stay in the buffer.
     pub(crate) async fn next(&mut self, on_read: impl Fn()) -> Result<Packet, ReadError> {
         loop {
-            if let Some(packet) = decode(&mut self.buffer)? {
+            if let Some(packet) = self.take()? {
                 return Ok(packet);
             }
-            self.make_room()?;
-            if self.inner.read_buf(&mut self.buffer).await? == 0 {
-                return Err(ReadError::Closed);
-            }
-            on_read();
+            self.read_more(&on_read).await?;
         }
+    }
+
+    /// Waits until the length of the next packet is there, and returns it. Cancel safe.
+    pub(crate) async fn announced(&mut self, on_read: impl Fn()) -> Result<usize, ReadError> {
+        loop {
+            if let Some(length) = announced(&self.buffer)? {
+                return Ok(length);
+            }
+            self.read_more(&on_read).await?;
+        }
+    }
+
+    /// Waits for further bytes. Cancel safe.
+    pub(crate) async fn read_more(&mut self, on_read: impl Fn()) -> Result<(), ReadError> {
+        self.make_room()?;
+        if self.inner.read_buf(&mut self.buffer).await? == 0 {
+            return Err(ReadError::Closed);
+        }
+        on_read();
+        Ok(())
+    }
+
+    /// Takes the next packet, if it is complete.
+    pub(crate) fn take(&mut self) -> Result<Option<Packet>, ReadError> {
+        let is_large = |packet: &Packet| packet.payload.len() > READ_STEP;
+        let packet = decode(&mut self.buffer)?;
+        if packet.as_ref().is_some_and(is_large) {
+            // The buffer would keep all memory of a packet beside which it holds anything, or nothing.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
+        Ok(packet)
     }
 
     fn make_room(&mut self) -> Result<(), ReadError> {
@@ -229,6 +257,20 @@ mod tests {
     async fn the_largest_length_allocates_only_what_arrives() {
         let bytes = 33_554_436_u32.to_be_bytes();
         let mut reader = PacketReader::new(bytes.as_slice());
+        assert!(matches!(reader.next(|| ()).await, Err(ReadError::Closed)));
+        assert!(reader.buffer.capacity() <= 2 * READ_STEP);
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_large_packet_goes_with_it() {
+        let bytes = [encoded(&[7; 4 << 20]), encoded(b"one")].concat();
+        let mut reader = PacketReader::new(bytes.as_slice());
+        assert_eq!(
+            reader.announced(|| ()).await.unwrap(),
+            PREFIX_SIZE + (4 << 20)
+        );
+        assert_eq!(reader.next(|| ()).await.unwrap().payload.len(), 4 << 20);
+        assert_eq!(&reader.next(|| ()).await.unwrap().payload[..], b"one");
         assert!(matches!(reader.next(|| ()).await, Err(ReadError::Closed)));
         assert!(reader.buffer.capacity() <= 2 * READ_STEP);
     }

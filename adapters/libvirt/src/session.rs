@@ -21,6 +21,7 @@
 mod endpoint;
 mod handshake;
 mod machine;
+mod options;
 mod processes;
 mod slot;
 
@@ -35,6 +36,7 @@ use uuid::Uuid;
 use vsiflow_steps::ports::GuestStream;
 
 pub use endpoint::{Endpoint, SOCKET};
+pub use options::SessionOptions;
 pub use processes::HostProcess;
 
 use vsiflow_engine::lease::Lease;
@@ -53,27 +55,6 @@ const LONG: usize = 2;
 const BULK: u32 = 4;
 /// How many consoles may be open at the same time.
 const CONSOLES: u32 = 2;
-
-/// The options of a session.
-#[derive(Debug, Clone)]
-pub struct SessionOptions {
-    /// The driver to open.
-    pub uri: String,
-    /// How long opening a channel, and libvirt on it, may take. Connecting to the host has its own timeout.
-    pub open_timeout: Duration,
-    /// The lease that permits writing to the host.
-    pub lease: Arc<Lease>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            uri: "qemu:///system".to_owned(),
-            open_timeout: Duration::from_secs(10),
-            lease: Lease::endless(),
-        }
-    }
-}
 
 /// A host and all connections to it; clones share them.
 #[derive(Debug, Clone)]
@@ -124,6 +105,11 @@ impl HostSession {
     #[must_use]
     pub fn host(&self) -> String {
         self.inner.endpoint.host()
+    }
+
+    /// Who pays for what the host makes this process do.
+    pub(crate) fn owner(&self) -> &Arc<str> {
+        self.inner.owner()
     }
 
     /// The connection for calls that libvirt answers immediately. Opened again if it has ended.
@@ -389,13 +375,14 @@ impl SessionInner {
             Endpoint::Unix(path) => {
                 self.local_machine().await?;
                 let socket = endpoint::dial(path, self.options.open_timeout).await?;
-                Connection::start(Leased::new(socket, self.lease()), permit)
+                let socket = Leased::new(socket, self.lease());
+                Connection::start(socket, permit, self.owner())
             }
             Endpoint::Ssh { socket, .. } => {
                 let ssh = Self::ssh(&self).await?;
                 let within = self.options.open_timeout;
                 let channel = endpoint::open_channel(&ssh, socket, within).await?;
-                Connection::start(channel, (permit, ssh))
+                Connection::start(channel, (permit, ssh), self.owner())
             }
         };
         handshake::open(
@@ -407,7 +394,8 @@ impl SessionInner {
         .await?;
         if self.machine.uuid().is_some() {
             let host = self.endpoint.host();
-            let found = handshake::host_uuid(&connection, &host, &self.options).await?;
+            let found = handshake::host_uuid(&connection, &host, &self.options, self.owner());
+            let found = found.await?;
             self.machine.admits_uuid(&host, found)?;
         }
         Ok(connection)
@@ -426,6 +414,13 @@ impl SessionInner {
         self.machine
             .admits(&self.endpoint.host(), found.as_deref())?;
         Ok(found.clone())
+    }
+
+    fn owner(&self) -> &Arc<str> {
+        match &self.endpoint {
+            Endpoint::Unix(_) => &self.options.owner,
+            Endpoint::Ssh { config, .. } => &config.owner,
+        }
     }
 
     fn lease(&self) -> Arc<Lease> {

@@ -7,11 +7,14 @@
 mod auth;
 mod client;
 mod exec;
+mod host_key;
 mod process;
+mod renewals;
 mod route;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vsiflow_engine::secret::Secret;
@@ -35,6 +38,9 @@ pub struct SshConfig {
     pub identity: Identity,
     /// How to verify the host's key.
     pub host_keys: HostKeys,
+    /// Who pays for the work that the key, the known hosts and the host make
+    /// ([`owner_of`](vsiflow_steps::turns::owner_of)): all hosts of one owner together have one share.
+    pub owner: Arc<str>,
     /// How long connecting and logging in may take; each jump host has its own timeout.
     pub connect_timeout: Duration,
     /// The jump hosts in the order of the route; their own `jumps` are ignored.

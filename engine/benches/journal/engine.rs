@@ -152,6 +152,7 @@ async fn worker(
             desired: b"{}".to_vec(),
             made_from: None,
             orders: Vec::new(),
+            voids: Vec::new(),
         };
         let by = By {
             actor: Actor::Engine,

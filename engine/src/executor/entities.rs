@@ -85,6 +85,7 @@ impl Control {
             desired,
         };
         self.recorder.entity_event(&update.entity, kind, cause);
+        self.void_orders_of(&update.entity, &update.voids, cause);
         self.replace_orders(&update.entity, &update.orders, cause);
         for order in update.orders {
             self.record_order(&update.entity, order, cause);
@@ -319,6 +320,7 @@ impl Control {
             desired: Vec::new(),
             made_from: None,
             orders: Vec::new(),
+            voids: Vec::new(),
         };
         self.record_update(update, desired.clone(), &EventCause::engine());
     }

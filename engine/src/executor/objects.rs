@@ -15,7 +15,7 @@ use crate::{
         EntityId, Event, EventKind, Failure, FailureClass, Name, Objects, RunId, Spender, StreamId,
         Text, Warrant, WarrantId,
     },
-    step::ObjectFact,
+    step::{ObjectChange, ObjectFact},
     workflow::DestructionOrder,
 };
 
@@ -76,15 +76,15 @@ impl Control {
                 if objects.is_whole(&object, &identity) {
                     return Ok(());
                 }
-                self.end_orders_of_before(entity, waiter, &objects, &object);
+                self.end_orders_of_before(entity, waiter, &object);
                 EventKind::ObjectMade { object, identity }
             }
-            ObjectFact::MadeOf {
+            ObjectFact::Of {
                 owner,
                 object,
-                identity,
+                change,
             } => {
-                self.note_identity(&owner, object, identity);
+                self.note_change(&owner, object, change);
                 return Ok(());
             }
             ObjectFact::InUse { object } => EventKind::ObjectInUse { object },
@@ -103,38 +103,60 @@ impl Control {
         Ok(())
     }
 
-    /// Records what identifies an object of an entity that another one works on, if it changed.
-    fn note_identity(&mut self, owner: &EntityId, object: Text, identity: Text) {
+    /// Records what becomes of an object of an entity that another one works on, if that is not recorded already.
+    fn note_change(&mut self, owner: &EntityId, object: Text, change: ObjectChange) {
         let projection = &self.recorder.projection;
         let Some(state) = projection.entity(owner) else {
             return;
         };
-        let is_readable = !projection.unreadable.contains_key(owner);
-        if is_readable && state.objects.made.get(&object) != Some(&identity) {
-            let made = EventKind::ObjectMade { object, identity };
-            self.recorder
-                .entity_event(owner, made, &EventCause::engine());
+        if projection.unreadable.contains_key(owner) {
+            return;
         }
+        let Objects {
+            made,
+            in_use,
+            begun,
+            ..
+        } = &state.objects;
+        let is_recorded = match &change {
+            ObjectChange::Begun => begun.contains(&object),
+            ObjectChange::Made(identity) => made.get(&object) == Some(identity),
+            ObjectChange::InUse => in_use.as_ref().is_some_and(|used| used.object == object),
+            ObjectChange::Gone => !made.contains_key(&object) && !begun.contains(&object),
+        };
+        if is_recorded {
+            return;
+        }
+        let is_another = match &change {
+            ObjectChange::Made(_) => made.contains_key(&object),
+            ObjectChange::InUse => true,
+            ObjectChange::Begun | ObjectChange::Gone => false,
+        };
+        if is_another {
+            // Orders that are open were given for what the object was before.
+            self.void_warrants(owner, &EventCause::engine(), |_| true);
+        }
+        let kind = match change {
+            ObjectChange::Begun => EventKind::ObjectBegun { object },
+            ObjectChange::Made(identity) => EventKind::ObjectMade { object, identity },
+            ObjectChange::InUse => EventKind::ObjectInUse { object },
+            ObjectChange::Gone => EventKind::ObjectGone { object },
+        };
+        self.recorder
+            .entity_event(owner, kind, &EventCause::engine());
     }
 
-    /// Voids the open orders for an object that is made for the first time, or anew: they were given for what was
-    /// there before. An order that came with a newer desired state than the run works for stays open, because it is
-    /// for what this run makes.
-    fn end_orders_of_before(
-        &mut self,
-        entity: &EntityId,
-        (run, _): &Waiter,
-        objects: &Objects,
-        object: &Text,
-    ) {
-        let is_new = !objects.made.contains_key(object) || objects.is_being_destroyed(object);
+    /// Voids the open orders for an object that is made for the first time, or anew, or that is another one now: they
+    /// were given for what was there before. An order that came with a newer desired state than the run works for stays
+    /// open, because it is for what this run makes.
+    fn end_orders_of_before(&mut self, entity: &EntityId, (run, _): &Waiter, object: &Text) {
         let projection = &self.recorder.projection;
         let desired = projection
             .entity(entity)
             .and_then(|state| state.desired.as_ref());
         let newest = desired.map(|desired| desired.generation);
         let is_of_newest = projection.run(*run).map(|open| open.generation) == newest;
-        if !is_new || !is_of_newest {
+        if !is_of_newest {
             return;
         }
         self.void_warrants(entity, &EventCause::engine(), |warrant| {
@@ -248,6 +270,11 @@ impl Control {
         };
         self.recorder.entity_event(entity, warranted, cause);
         warrant
+    }
+
+    /// Voids the open orders of an entity by these acts.
+    pub(super) fn void_orders_of(&mut self, entity: &EntityId, acts: &[Name], cause: &EventCause) {
+        self.void_warrants(entity, cause, |warrant| acts.contains(&warrant.act));
     }
 
     /// Voids the warrants of an entity that are not spent. Returns how many there were.

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::{notice::Notice, projection::Projection};
 use crate::{
     audit::SigningKey,
-    model::{EntityId, EntityState, Failure, Name, RunId, Text},
+    model::{EntityId, EntityState, Failure, Name, Objects, RunId, Text},
     step::{ReconcileStatus, Recorded},
 };
 
@@ -111,6 +111,11 @@ impl Recorded for EngineShared {
 
     fn is_awaited(&self, id: &EntityId) -> bool {
         self.projection(|projection| projection.is_awaited(id))
+    }
+
+    fn objects_of(&self, owner: &EntityId) -> Option<Objects> {
+        let objects = |entity: &Arc<EntityState>| entity.objects.clone();
+        self.projection(|projection| projection.entity(owner).map(objects))
     }
 
     fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text> {

@@ -138,7 +138,11 @@ impl DirSecrets {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             file => {
                 overwrite(file?)?;
-                std::fs::remove_file(self.path(id))?;
+                match std::fs::remove_file(self.path(id)) {
+                    // Whoever erases it at the same time was first.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
         }
         // Also if the file was already removed: the process that removed it may have died before
@@ -194,6 +198,27 @@ impl Secrets for DirSecrets {
                 .await
         } else {
             Ok(false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_secret_may_be_erased_by_several_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirSecrets::open(dir.path()).await.unwrap();
+        for _ in 0..50 {
+            let id = store.put(Secret::new("s")).await.unwrap();
+            let erased = futures::future::join_all((0..4).map(|_| {
+                let (store, id) = (store.clone(), id.clone());
+                tokio::spawn(async move { store.erase(&id).await })
+            }));
+            for one in erased.await {
+                assert_eq!(one.unwrap(), Ok(()));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{document, token};
 
 /// Maximum unpacked size in bytes: a compose file has a few kilobytes.
-const UNPACKED_MAX: u64 = 16 * 1024 * 1024;
+const UNPACKED_MAX: u64 = 4 * 1024 * 1024;
 const BLOCK: usize = 512;
 
 /// Which file the archive must hold.
@@ -37,13 +37,17 @@ const fn doubt(what: &'static str) -> ArchiveFault {
 
 /// Returns every defect of the archive.
 pub(super) fn check(text: &str, kind: EntryKind) -> Vec<ArchiveFault> {
-    match unpack(text) {
-        Ok(entries) => contents(&entries, kind),
-        Err(fault) => vec![fault],
+    let tar = match unpack(text) {
+        Ok(tar) => tar,
+        Err(fault) => return vec![fault],
+    };
+    match entries(&tar) {
+        Some(entries) => contents(&entries, kind),
+        None => vec![fatal("is not a tar file")],
     }
 }
 
-fn unpack(text: &str) -> Result<Vec<ArchiveEntry>, ArchiveFault> {
+fn unpack(text: &str) -> Result<Vec<u8>, ArchiveFault> {
     let packed = token::decode(text).ok_or(fatal("is not base64"))?;
     let mut tar = Vec::new();
     GzDecoder::new(packed.as_slice())
@@ -51,12 +55,12 @@ fn unpack(text: &str) -> Result<Vec<ArchiveEntry>, ArchiveFault> {
         .read_to_end(&mut tar)
         .map_err(|_| fatal("is not a whole gzip file"))?;
     if tar.len() as u64 > UNPACKED_MAX {
-        return Err(doubt("unpacks to more than 16 MiB and was not checked"));
+        return Err(doubt("unpacks to more than 4 MiB and was not checked"));
     }
-    entries(&tar).ok_or(fatal("is not a tar file"))
+    Ok(tar)
 }
 
-fn contents(entries: &[ArchiveEntry], kind: EntryKind) -> Vec<ArchiveFault> {
+fn contents(entries: &[ArchiveEntry<'_>], kind: EntryKind) -> Vec<ArchiveFault> {
     let mut faults = Vec::new();
     if entries.iter().any(|entry| !entry.allowed) {
         faults.push(doubt(
@@ -65,14 +69,14 @@ fn contents(entries: &[ArchiveEntry], kind: EntryKind) -> Vec<ArchiveFault> {
     }
     let top = |name: &str| !name.contains('/');
     let yaml = |name: &str| name.ends_with(".yaml") || name.ends_with(".yml");
-    let named = |entry: &&ArchiveEntry| match kind {
+    let named = |entry: &&ArchiveEntry<'_>| match kind {
         EntryKind::Compose => {
             ["docker-compose.yaml", "docker-compose.yml"].contains(&entry.name.as_str())
         }
         EntryKind::Play => top(&entry.name) && yaml(&entry.name),
     };
     match (entries.iter().find(named), kind) {
-        (Some(entry), EntryKind::Compose) => faults.extend(compose_file(&entry.data)),
+        (Some(entry), EntryKind::Compose) => faults.extend(compose_file(entry.data)),
         (Some(_), EntryKind::Play) => {}
         (None, EntryKind::Compose) => faults.push(fatal(
             "has no docker-compose.yaml or docker-compose.yml at its top",
@@ -109,16 +113,16 @@ fn compose_file(data: &[u8]) -> Vec<ArchiveFault> {
     faults
 }
 
-struct ArchiveEntry {
+struct ArchiveEntry<'a> {
     /// Its path, without a leading `./`.
     name: String,
-    data: Vec<u8>,
+    data: &'a [u8],
     /// Whether guests accept entries of this type.
     allowed: bool,
 }
 
 /// The entries of a tar file; `None` if it is not one, has no entries, or an entry is cut off.
-fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
+fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry<'_>>> {
     let mut all = Vec::new();
     let mut rest = tar;
     let mut long_name = None;
@@ -138,7 +142,7 @@ fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
             b'x' | b'g' | b'K' => {}
             kind => all.push(ArchiveEntry {
                 name: clean(long_name.take().unwrap_or_else(|| path(header))),
-                data: data.to_vec(),
+                data,
                 allowed: matches!(kind, b'0' | b'5' | b'7' | 0),
             }),
         }

@@ -1,6 +1,9 @@
 //! Parses a contract into its sections and finds the lines of their keys.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::{Cell, OnceCell},
+    collections::BTreeMap,
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -10,8 +13,12 @@ use crate::error;
 
 /// Maximum nesting depth.
 const DEEPEST: usize = 64;
-/// Maximum number of nodes.
-const MAX_NODES: usize = 100_000;
+/// Maximum number of nodes, those that aliases repeat among them. A real contract has some dozens.
+const MAX_NODES: usize = 10_000;
+/// Maximum number of bytes of texts, those that aliases repeat among them. An archive of 16 MiB is shorter in base64.
+const MAX_TEXTS: usize = 24 << 20;
+/// For how many findings lines are searched; the lines of more are unknown.
+const MAX_SEARCHES: usize = 256;
 
 #[derive(Deserialize)]
 struct Sections(BTreeMap<String, Value>);
@@ -19,7 +26,10 @@ struct Sections(BTreeMap<String, Value>);
 /// A contract that is a mapping of sections.
 pub(super) struct ContractDocument<'a> {
     lines: Vec<&'a str>,
+    searches_left: Cell<usize>,
     sections: BTreeMap<String, Value>,
+    workload: OnceCell<Plain>,
+    env: OnceCell<Plain>,
 }
 
 impl<'a> ContractDocument<'a> {
@@ -36,7 +46,10 @@ impl<'a> ContractDocument<'a> {
         })?;
         Ok(Self {
             lines: text.lines().collect(),
+            searches_left: Cell::new(MAX_SEARCHES),
             sections,
+            workload: OnceCell::new(),
+            env: OnceCell::new(),
         })
     }
 
@@ -57,8 +70,17 @@ impl<'a> ContractDocument<'a> {
         self.text(section).is_some_and(token::looks_encrypted)
     }
 
-    /// The content of a plain section: the mapping itself, or the one that its text describes.
-    pub(super) fn plain(&self, section: &str) -> Plain {
+    /// The content of `workload`: the mapping itself, or the one that its text describes.
+    pub(super) fn workload(&self) -> &Plain {
+        self.workload.get_or_init(|| self.plain("workload"))
+    }
+
+    /// The same of `env`.
+    pub(super) fn env(&self) -> &Plain {
+        self.env.get_or_init(|| self.plain("env"))
+    }
+
+    fn plain(&self, section: &str) -> Plain {
         match self.get(section) {
             Some(Value::Object(map)) => Plain::Mapping(map.clone()),
             Some(Value::String(text)) if token::looks_encrypted(text) => Plain::Hidden,
@@ -85,6 +107,8 @@ impl<'a> ContractDocument<'a> {
     /// The line of a key, by the keys that lead to it; if the key is not found, the line of its nearest
     /// parent.
     pub(super) fn line(&self, path: &[&str]) -> Option<u64> {
+        let searches_left = self.searches_left.get().checked_sub(1)?;
+        self.searches_left.set(searches_left);
         let mut lines = self.lines.iter().zip(1_u64..);
         let (section, rest) = path.split_first()?;
         let top = |line: &str| !line.starts_with([' ', '\t']) && begins_with(line, section);
@@ -144,6 +168,7 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Option<u64>> {
             max_depth: DEEPEST,
             flow_nesting_limit: DEEPEST,
             max_nodes: MAX_NODES,
+            max_total_scalar_bytes: MAX_TEXTS,
         },
         with_snippet: false,
     };

@@ -196,7 +196,7 @@ fn with_signing_key(
     signer: &ContractSigningKey,
     text: &mut Zeroizing<String>,
 ) -> Result<(), Finding> {
-    let Plain::Mapping(mut env) = document.plain("env") else {
+    let Plain::Mapping(env) = document.env() else {
         return Ok(());
     };
     if let Some(Value::String(own)) = env.get(SIGNING_KEY) {
@@ -213,8 +213,9 @@ fn with_signing_key(
     let pem = signer
         .public_pem()
         .ok_or_else(|| Finding::error(error::CONTRACT_KEY, "the private key cannot be read"))?;
-    env.insert(SIGNING_KEY.to_owned(), Value::String(pem));
-    *text = Zeroizing::new(write(&env)?);
+    let mut signed = env.clone();
+    signed.insert(SIGNING_KEY.to_owned(), Value::String(pem));
+    *text = Zeroizing::new(write(&signed)?);
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! The findings of a check of a contract, and the report that holds them.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use vsiflow_engine::model::Failure;
 
-use super::keys::Lifetime;
+use super::{keys::Lifetime, signature};
 use crate::error::{self, Code};
 
 /// The severity of a finding.
@@ -134,6 +136,12 @@ pub struct Report {
     pub signature: SignatureState,
     /// The lifetime of the signer's certificate, if there is one that can be read.
     pub certificate: Option<Lifetime>,
+    /// The line of the signer's certificate, if the contract holds it.
+    #[serde(skip)]
+    pub(super) certificate_line: Option<u64>,
+    /// How many errors were left out of a report that is remembered.
+    #[serde(skip)]
+    pub(super) errors_left_out: usize,
 }
 
 impl Report {
@@ -159,7 +167,7 @@ impl Report {
             return Ok(());
         };
         let mut words = first.with_line();
-        match errors.count() {
+        match errors.count().saturating_add(self.errors_left_out) {
             0 => {}
             more => words.push_str(&format!(
                 "; and {more} more, which `vsiflow contract check` shows"
@@ -176,6 +184,28 @@ impl Report {
         self.findings.iter().filter(move |finding| {
             finding.severity == Severity::Warning && !(unchecked && finding.code == signature)
         })
+    }
+
+    /// What may be remembered: at most so many errors, and so many doubts.
+    pub(super) fn shortened(self, most: usize) -> Self {
+        let errors_left_out = self.errors().count().saturating_sub(most);
+        let findings = self.errors().take(most).chain(self.doubts().take(most));
+        Self {
+            findings: findings.cloned().collect(),
+            errors_left_out,
+            ..self
+        }
+    }
+
+    /// The report with what is to be said of the certificate at this moment.
+    pub fn at(mut self, now: SystemTime) -> Self {
+        let finding = self
+            .certificate
+            .and_then(|lifetime| signature::expiry(lifetime, now));
+        let line = self.certificate_line;
+        self.findings
+            .extend(finding.map(|finding| finding.of("env").at(line)));
+        self.sorted()
     }
 
     pub(super) fn sorted(mut self) -> Self {

@@ -13,6 +13,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 mod token;
+mod verdicts;
 
 use std::time::SystemTime;
 
@@ -24,6 +25,7 @@ pub use encrypt::encrypt;
 pub use finding::{Finding, Report, SectionSeen, Severity, SignatureState};
 pub use keys::{ContractSigningKey, Key, KeyFault, Lifetime};
 pub use token::TOKEN_PREFIXES;
+pub use verdicts::inspect_remembered;
 
 use self::document::ContractDocument;
 use crate::error::{self, Code};
@@ -45,7 +47,8 @@ pub struct CheckInputs {
     pub now: Option<SystemTime>,
 }
 
-/// Checks a contract before a VSI is started with it. It reads no clock.
+/// Checks a contract before a VSI is started with it. It reads no clock. The contract decides how long that takes: on a
+/// runtime, see [`inspect_remembered`].
 ///
 /// # Errors
 /// A blocked failure with the first error for which the guest would refuse the contract, and its line if
@@ -54,7 +57,8 @@ pub fn check(contract: &[u8]) -> Result<(), Failure> {
     inspect(contract, &CheckInputs::default()).verdict()
 }
 
-/// Reports everything that can be checked in a contract without decrypting it.
+/// Reports everything that can be checked in a contract without decrypting it. The contract decides how long that takes:
+/// on a runtime, see [`inspect_remembered`].
 pub fn inspect(contract: &[u8], inputs: &CheckInputs) -> Report {
     let mut report = Report::default();
     match ContractDocument::read(contract) {

@@ -14,23 +14,44 @@ use crate::error;
 
 /// Checks `workload` and `env`, as far as they are not encrypted.
 pub(super) fn check(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
-    for section in ["workload", "env"] {
+    for section in plain_sections(document) {
         form(document, section, findings);
     }
-    if let Plain::Mapping(workload) = document.plain("workload") {
-        containers(document, &workload, findings);
+    if let Plain::Mapping(workload) = document.workload() {
+        containers(document, workload, findings);
     }
     volumes(document, findings);
     variables(document, findings);
 }
 
+/// A section that need not be encrypted.
+#[derive(Clone, Copy)]
+struct PlainSection<'a> {
+    name: &'static str,
+    content: &'a Plain,
+}
+
+fn plain_sections<'a>(document: &'a ContractDocument<'_>) -> [PlainSection<'a>; 2] {
+    [
+        PlainSection {
+            name: "workload",
+            content: document.workload(),
+        },
+        PlainSection {
+            name: "env",
+            content: document.env(),
+        },
+    ]
+}
+
 /// Checks that a section is text that describes a mapping whose `type` is the section's name.
-fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Finding>) {
-    if let Plain::Broken(line) = document.plain(section) {
+fn form(document: &ContractDocument<'_>, plain: PlainSection<'_>, findings: &mut Vec<Finding>) {
+    let section = plain.name;
+    if let Plain::Broken(line) = plain.content {
         let words = format!("the contract's section `{section}` is plain text that is not YAML");
         let finding = Finding::error(error::CONTRACT_SECTION, words).of(section);
         let remedy = "Correct the section's YAML at that line, or encrypt the section.";
-        findings.push(finding.at(line).with_remedy(remedy));
+        findings.push(finding.at(*line).with_remedy(remedy));
         return;
     }
     let mut doubt = |words: &str, remedy: &str| {
@@ -43,7 +64,7 @@ fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Findi
             "Put a `|` behind the section's name, so that it becomes a block of text.",
         );
     }
-    match document.plain(section) {
+    match plain.content {
         Plain::Other => doubt(
             &format!("`{section}` is plain text that is not a YAML mapping"),
             "Write the section's keys in YAML, or encrypt it.",
@@ -126,10 +147,12 @@ fn archive(
 
 /// Checks the volumes. A data disk is encrypted by a seed from each section: both must name it.
 fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
-    let (workload, env) = (document.plain("workload"), document.plain("env"));
-    let sides = [("workload", &workload), ("env", &env)];
-    for (section, plain) in sides {
-        let Some(volumes) = plain.mapping().and_then(|map| map.get("volumes")) else {
+    for PlainSection {
+        name: section,
+        content,
+    } in plain_sections(document)
+    {
+        let Some(volumes) = content.mapping().and_then(|map| map.get("volumes")) else {
             continue;
         };
         let Value::Object(volumes) = volumes else {
@@ -152,7 +175,8 @@ fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
             }));
         }
     }
-    if let (Some(workload), Some(env)) = (workload.mapping(), env.mapping()) {
+    let sides = [document.workload().mapping(), document.env().mapping()];
+    if let [Some(workload), Some(env)] = sides {
         for (section, here, there) in [("workload", workload, env), ("env", env, workload)] {
             let other = if section == "workload" {
                 "env"
@@ -204,9 +228,12 @@ fn volume_faults(section: &str, name: &str, volume: &Value) -> Vec<(Severity, &'
 
 /// Checks that variables have names that a shell accepts, and text for values.
 fn variables(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
-    for section in ["workload", "env"] {
-        let plain = document.plain(section);
-        let variables = plain.mapping().and_then(|map| map.get("env"));
+    for PlainSection {
+        name: section,
+        content,
+    } in plain_sections(document)
+    {
+        let variables = content.mapping().and_then(|map| map.get("env"));
         for (name, value) in variables.and_then(Value::as_object).into_iter().flatten() {
             let words = match (is_variable(name), value.is_string()) {
                 (true, true) => continue,

@@ -36,12 +36,14 @@ pub(super) fn check(
             continue;
         };
         report.certificate = Some(lifetime);
+        let line = document.line(&["env", SIGNING_KEY]);
+        report.certificate_line = line.filter(|_| !is_supplied);
         let finding = now.and_then(|now| expiry(lifetime, now));
         report.findings.extend(finding.map(|finding| {
             if is_supplied {
                 finding
             } else {
-                finding.of("env").at(document.line(&["env", SIGNING_KEY]))
+                finding.of("env").at(line)
             }
         }));
     }
@@ -121,8 +123,7 @@ fn state(
 
 /// The signer's key in a plain `env`.
 fn own_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) -> Option<Key> {
-    let plain = document.plain("env");
-    let value = plain.mapping()?.get(SIGNING_KEY)?;
+    let value = document.env().mapping()?.get(SIGNING_KEY)?;
     let read = value
         .as_str()
         .ok_or(KeyFault::Unreadable)

@@ -11,8 +11,8 @@ use vsiflow_engine::{
 
 use super::filling;
 use crate::{
-    image::format,
-    ports::{ImageSource, ImageStream, VolumeFormat, source_for},
+    image::head,
+    ports::{ImageSource, source_for},
 };
 
 /// Checks that the image fits into the disk, before any of it is sent. A size that is only known after
@@ -63,32 +63,10 @@ impl Step for CheckSource {
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let source = source_for(&self.source, &params.host, params.checksum.as_deref()).await?;
-        let mut stream = source.open(&params.url).await?;
-        let length = stream.info().length;
-        let head = head(&mut *stream).await?;
-        let unfit = |why: crate::image::qcow2::Unfit| format::unfit_image(&why, &params.url);
-        let found = format::of_announced(&head, length).map_err(unfit)?;
-        let virtual_size = match (found, length) {
-            (VolumeFormat::Qcow2, _) => {
-                Some(crate::image::qcow2::virtual_size(&head).map_err(unfit)?)
-            }
-            (VolumeFormat::Raw, length) => length,
-        };
+        let virtual_size = head::examine(&*source, &params.url).await?;
         match virtual_size.filter(|needed| *needed > params.size) {
             Some(needed) => Err(filling::too_small(params.size, needed).of_object(&params.url)),
             None => Ok(Done::present(Output { virtual_size })),
         }
     }
-}
-
-/// The first bytes of an image, enough to detect its format.
-async fn head(stream: &mut dyn ImageStream) -> Result<Vec<u8>, Failure> {
-    let mut head = Vec::new();
-    while (head.len() as u64) < format::HEADER_MAX {
-        match stream.next().await? {
-            Some(bytes) => head.extend_from_slice(&bytes),
-            None => break,
-        }
-    }
-    Ok(head)
 }

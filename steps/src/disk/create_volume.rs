@@ -39,6 +39,9 @@ pub struct Params {
     /// Whether it was made before: if it no longer exists, the step fails and does not make it again.
     #[serde(default)]
     pub made: bool,
+    /// Whether an earlier journal made it: which volume it is now is found out on the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// What [`CreateVolume`] made.
@@ -69,21 +72,28 @@ impl Step for CreateVolume {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        match ports.storage.volume(&params.volume).await? {
+        if params.adopted {
+            guards::find_present(cx, &ports, &params.volume).await?;
+        }
+        let key = guards::current_volume(cx, &params.volume);
+        match ports.storage.volume(&key).await? {
             Some(volume) if params.recorded || cx.intended_before => {
                 if cx.attempt > 1 {
                     // An earlier attempt may have ended between the creation and the sync.
-                    ports.storage.sync(&params.volume).await?;
+                    ports.storage.sync(&key).await?;
                 }
                 guards::record_data_disk_once(cx, &ports, &volume).await?;
                 Ok(Observed::Present(output(volume)))
             }
             Some(_) => {
                 ownership::not_behind_host(cx, &ports).await?;
-                Err(guards::not_ours(&ports, &params.volume))
+                Err(guards::not_ours(&ports, &key))
             }
-            None if params.made => Err(super::vanished(&ports, &params.volume)),
-            None => Ok(Observed::Needed),
+            None if params.made || key != params.volume => Err(super::vanished(&ports, &key)),
+            None => {
+                guards::no_later_volume(&ports, &key).await?;
+                Ok(Observed::Needed)
+            }
         }
     }
 

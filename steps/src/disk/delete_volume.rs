@@ -1,4 +1,4 @@
-//! Deletes the volume of a data disk.
+//! Deletes the volumes of a data disk.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::{
     ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
 
-/// Deletes the volume if the guards permit it. The step is blocked, and checks again automatically, as
-/// long as any domain names the volume (ours or not, running or off) or another volume is a layer over
-/// it.
+/// Deletes the volume that the disk is, if the guards permit it, and before it those that restorations left. The
+/// step is blocked, and checks again automatically, as long as any domain names one of them (ours or not, running or
+/// off) or another volume is a layer over it.
 ///
-/// The sidecar that says that the disk was filled is deleted after it: a disk never exists without it.
+/// The sidecar that says that the disk was filled is deleted last: a disk never exists without it.
 ///
-/// A crash during the step leaves the volume, its sidecar, or nothing; the next attempt acts on what it
+/// A crash during the step leaves some of the volumes, the sidecar, or nothing; the next attempt acts on what it
 /// finds.
 pub struct DeleteVolume {
     hosts: Arc<dyn Hosts>,
@@ -32,7 +32,7 @@ pub struct DeleteVolume {
 pub struct Params {
     /// The host's ID.
     pub host: String,
-    /// The volume.
+    /// The disk's first volume.
     pub volume: VolumeKey,
     /// Whether this journal recorded the intent to make it.
     pub recorded: bool,
@@ -72,28 +72,43 @@ impl Step for DeleteVolume {
             return Ok(absent);
         }
         let ports = self.hosts.host(&params.host).await?;
-        Ok(match ports.storage.volume(&params.volume).await? {
-            Some(_) => Observed::Needed,
-            None if params.filled && has_sidecar(cx, &ports, params).await? => Observed::Needed,
-            None => absent,
-        })
+        for (key, _) in guards::all_volumes(cx, &params.volume) {
+            if ports.storage.volume(&key).await?.is_some() {
+                return Ok(Observed::Needed);
+            }
+        }
+        if params.filled && has_sidecar(cx, &ports, params).await? {
+            return Ok(Observed::Needed);
+        }
+        Ok(absent)
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let doomed = DeletionCandidate {
-            key: &params.volume,
+        let candidate = |key| DeletionCandidate {
+            key,
             recorded: params.recorded,
             owner: None,
         };
+        let volumes = guards::all_volumes(cx, &params.volume);
         let (hosts, here) = (&self.hosts, &params.host);
-        guards::unused_elsewhere(cx, hosts, here, &params.volume, SharedBy::Name).await?;
-        let removed = guards::remove_for_good(cx, &ports, doomed, DeletionGround::Ordered).await?;
-        let removed = removed == Removed::Removed;
+        for (key, _) in &volumes {
+            guards::unused_elsewhere(cx, hosts, here, key, SharedBy::Name).await?;
+            guards::removable(cx, &ports, candidate(key)).await?;
+        }
+        let mut removed = false;
+        for (key, is_written) in volumes.iter().rev() {
+            let ground = if *is_written {
+                DeletionGround::Ordered
+            } else {
+                DeletionGround::Scratch
+            };
+            let done = guards::remove_for_good(cx, &ports, candidate(key), ground).await?;
+            removed |= done == Removed::Removed;
+        }
         if params.filled && has_sidecar(cx, &ports, params).await? {
-            let key = &sidecar::key(&params.volume);
-            let sidecar = DeletionCandidate { key, ..doomed };
-            guards::remove(cx, &ports, sidecar, DeletionGround::Scratch).await?;
+            let key = sidecar::key(&params.volume);
+            guards::remove(cx, &ports, candidate(&key), DeletionGround::Scratch).await?;
         }
         Ok(Done::updated(Output { removed }))
     }

@@ -105,7 +105,9 @@ impl Step for FillVolume {
 /// The source; an error if a running or saved guest uses it, or any guest has a layer over it.
 async fn idle(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
     let gone = "what the disk is to be a copy of is not there";
-    let source = snapshot::found(ports, &params.source, gone).await?;
+    let source = guards::current_volume(cx, &params.source);
+    guards::is_whole_disk(cx, ports, &source)?;
+    let source = snapshot::found(ports, &source, gone).await?;
     if !params.shared {
         return Ok(source);
     }

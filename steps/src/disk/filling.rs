@@ -33,13 +33,15 @@ impl Filling<'_> {
     /// Checks whether the disk is whole or has to be filled.
     pub(super) async fn observe(&self) -> Result<Observed<Output>, Failure> {
         let ours = self.cx.intended_before || self.was_intended();
-        if self.made || ours && self.is_marked().await? {
-            let Some(volume) = self.ports.storage.volume(self.volume).await? else {
-                return Err(super::vanished(self.ports, self.volume));
+        let key = &guards::current_volume(self.cx, self.volume);
+        if self.made || key != self.volume || ours && self.is_marked().await? {
+            let Some(volume) = self.ports.storage.volume(key).await? else {
+                return Err(super::vanished(self.ports, key));
             };
             guards::record_data_disk_once(self.cx, self.ports, &volume).await?;
             return Ok(Observed::Present(output(volume)));
         }
+        guards::no_later_volume(self.ports, self.volume).await?;
         if ours {
             Ok(Observed::Needed)
         } else {

@@ -50,8 +50,8 @@ pub(crate) fn defined(domain: &DomainInfo, path: &str) -> Option<VolumeFormat> {
 /// The format in a definition of a disk with a name that no other file has. The file may be absent.
 pub(crate) fn of_volume(domain: &DomainInfo, name: &str) -> Option<VolumeFormat> {
     let mut disks = domain.stored.disks.iter();
-    let is_it = |disk: &&DiskShape| disk.source.rsplit('/').next() == Some(name);
-    disks.find(is_it).and_then(known_format)
+    let it = disks.find(|disk| disk.is_called(name));
+    it.and_then(known_format)
 }
 
 fn known_format(disk: &DiskShape) -> Option<VolumeFormat> {

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Grows the disk to its size, through the guest that has it open if one is running. A disk is never made
-/// smaller. If a foreign guest has it open, it is not changed until that guest is off.
+/// smaller. If a foreign guest has it open, it is not changed until that guest is off. Another file under its name is not
+/// changed.
 ///
 /// A crash during the step leaves the old size or the new one; the next attempt checks which.
 pub struct GrowVolume {
@@ -55,9 +56,13 @@ impl Step for GrowVolume {
     type Params = Params;
     type Output = Output;
 
-    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let volume = find(&ports, params).await?;
+        let volume = find(cx, &ports, params).await?;
         Ok(if volume.capacity >= params.size {
             Observed::Present(output(volume))
         } else {
@@ -67,22 +72,24 @@ impl Step for GrowVolume {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let volume = find(&ports, params).await?;
+        let volume = find(cx, &ports, params).await?;
+        guards::is_the_recorded(cx, &ports, &volume).await?;
         match user(cx, &ports, &volume).await? {
             Some(guest) => {
                 let domains = &ports.domains;
                 let grown = domains.grow_disk(guest.uuid, &volume.path, params.size);
                 grown.await?;
             }
-            None => ports.storage.resize(&params.volume, params.size).await?,
+            None => ports.storage.resize(&volume.key, params.size).await?,
         }
-        Ok(Done::updated(output(find(&ports, params).await?)))
+        Ok(Done::updated(output(find(cx, &ports, params).await?)))
     }
 }
 
-async fn find(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
-    let found = ports.storage.volume(&params.volume).await?;
-    found.ok_or_else(|| super::vanished(ports, &params.volume))
+async fn find(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    let key = guards::current_volume(cx, &params.volume);
+    let found = ports.storage.volume(&key).await?;
+    found.ok_or_else(|| super::vanished(ports, &key))
 }
 
 /// Our guest that has the volume open. Refuses a volume that has a layer over it: its guest sees the size

@@ -9,6 +9,7 @@ pub mod fill_volume;
 mod filling;
 pub(crate) mod format;
 pub mod grow_volume;
+mod volumes;
 
 pub use check_source::CheckSource;
 pub use create_volume::CreateVolume;
@@ -16,6 +17,7 @@ pub use delete_volume::DeleteVolume;
 pub use fill_from_image::FillFromImage;
 pub use fill_volume::FillVolume;
 pub use grow_volume::GrowVolume;
+pub use volumes::DataDiskVolumes;
 
 use vsiflow_engine::model::Failure;
 

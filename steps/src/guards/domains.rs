@@ -7,11 +7,11 @@ use uuid::Uuid;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
-    DeletionCandidate, foresee, incarnation, own_disks, permit::Permit, removable,
+    DeletionCandidate, data_disks, foresee, incarnation, own_disks, permit::Permit, removable,
     replacement_is_ordered,
 };
 use crate::{
-    error, host_text, ownership,
+    error, host_text, names, ownership,
     ports::{
         DiskSource, DomainInfo, DomainSpec, DomainStart, HostPorts, Leftovers, PausedStart,
         Undefinition, VolumeKey,
@@ -25,15 +25,16 @@ pub struct ReplacedDefinition<'a> {
     pub domain: Option<&'a DomainInfo>,
     /// Every volume that the journal names, or has named, as a disk that the guest writes to. Not checked if empty.
     pub named: &'a [VolumeKey],
-    /// The boot disk that the guest no longer has afterwards, if it may have written to that.
-    pub boot_disk: Option<&'a VolumeKey>,
+    /// The disks that the guest no longer has afterwards, if it may have written to them.
+    pub disks: &'a [&'a VolumeKey],
 }
 
 /// Checks that a definition costs the guest no disk that nobody ordered to replace: its disks are those that the
-/// journal names, and a replaced boot disk is ordered to be destroyed and still the file that the order means.
+/// journal names, and each that is replaced is ordered to be destroyed and still the file that the order means.
 ///
 /// # Errors
-/// `VSI0210` with a file that the guest writes to and the journal does not name; blocked, `VSI0041`, without an
+/// `VSI0210` with a file that the guest writes to and the journal does not name; `VSI0207` without a definition and with a
+/// later boot disk than the journal knows; blocked, `VSI0041`, without an
 /// order, and `VSI0236` for another file; the error of anything that cannot be read.
 pub async fn permit_definition(
     cx: &StepContext,
@@ -41,14 +42,22 @@ pub async fn permit_definition(
     replaced: ReplacedDefinition<'_>,
     spec: DomainSpec,
 ) -> Result<Permit<DomainSpec>, Failure> {
-    if let Some(domain) = replaced.domain {
-        own_disks::writes_only_to(cx, ports, domain, replaced.named).await?;
+    match replaced.domain {
+        Some(domain) => own_disks::writes_only_to(cx, ports, domain, replaced.named).await?,
+        // No definition says which disks the guest had.
+        None => {
+            for key in replaced.named {
+                if names::boot_disk_number(&key.name, spec.uuid).is_some() {
+                    data_disks::is_newest_known_boot_disk(cx, ports, spec.uuid, key).await?;
+                }
+            }
+        }
     }
-    replacement_is_ordered(cx, replaced.boot_disk).await?;
-    if let Some(key) = replaced.boot_disk
-        && let Some(volume) = ports.storage.volume(key).await?
-    {
-        incarnation::is_the_recorded(cx, ports, &volume).await?;
+    for key in replaced.disks {
+        replacement_is_ordered(cx, Some(key)).await?;
+        if let Some(volume) = ports.storage.volume(key).await? {
+            incarnation::is_the_recorded(cx, ports, &volume).await?;
+        }
     }
     Ok(Permit::new(spec))
 }

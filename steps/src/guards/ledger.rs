@@ -6,7 +6,7 @@ use vsiflow_engine::{
     step::{ObjectFact, StepContext},
 };
 
-use super::incarnation;
+use super::{data_disks, incarnation};
 use crate::{
     names,
     ports::{DeletionGround, HostPorts, Hosts, VolumeKey},
@@ -69,7 +69,10 @@ pub async fn record_made(
     key: &VolumeKey,
 ) -> Result<(), Failure> {
     let identity = match ports.storage.volume(key).await? {
-        Some(volume) => incarnation::identity(ports, &volume).await?,
+        Some(volume) => {
+            let known = incarnation::recorded(cx, key);
+            incarnation::identity(ports, &volume, known.as_ref()).await?
+        }
         None => Text::default(),
     };
     let object = object_name(key);
@@ -133,13 +136,14 @@ pub async fn record_in_use(cx: &StepContext, key: &VolumeKey) -> Result<(), Fail
     cx.ledger.record(ObjectFact::InUse { object }).await
 }
 
-/// Records that the volume is gone.
+/// Records that the volume is gone; of a data disk in its own stream, too.
 ///
 /// # Errors
 /// When the journal fails.
 pub async fn record_gone(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
     let object = object_name(key);
-    cx.ledger.record(ObjectFact::Gone { object }).await
+    cx.ledger.record(ObjectFact::Gone { object }).await?;
+    data_disks::record_gone(cx, key).await
 }
 
 /// Whether the journal knows that the entity began to make the volume, or which file it made. A journal that was

@@ -31,7 +31,7 @@ pub(crate) async fn writes_only_to(
     domain: &DomainInfo,
     named: &[VolumeKey],
 ) -> Result<(), Failure> {
-    let named = NamedVolumes::find(ports, named).await?;
+    let named = NamedVolumes::find(ports, &guards::all_nameable(cx, named)).await?;
     match named.foreign_disk(ports, domain).await? {
         None => Ok(()),
         Some(disk) => Err(other_file(cx, ports, domain, disk, &named.volumes).await?),
@@ -44,11 +44,12 @@ pub(crate) async fn writes_only_to(
 /// # Errors
 /// As for `writes_only_to`.
 pub async fn foreign_file(
+    cx: &StepContext,
     ports: &HostPorts,
     domain: &DomainInfo,
     named: &[VolumeKey],
 ) -> Result<Option<String>, Failure> {
-    let named = NamedVolumes::find(ports, named).await?;
+    let named = NamedVolumes::find(ports, &guards::all_nameable(cx, named)).await?;
     let disk = named.foreign_disk(ports, domain).await?;
     Ok(disk.map(|disk| disk.source.clone()))
 }
@@ -97,11 +98,17 @@ pub(crate) async fn has_all_that_stay(
     stay: &[VolumeKey],
     others: &[VolumeKey],
 ) -> Result<(), Failure> {
-    let staying = NamedVolumes::find(ports, stay).await?;
-    if has_all(cx, ports, domain, &staying.volumes).await.is_ok() {
+    let stay: Vec<VolumeKey> = stay
+        .iter()
+        .map(|key| guards::current_volume(cx, key))
+        .collect();
+    let staying = NamedVolumes::find(ports, &stay).await?;
+    // Whatever has taken the place of a volume that is gone may hold what the guest wrote.
+    let are_there = staying.gone.is_empty() && staying.unlisted.is_empty();
+    if are_there && has_all(cx, ports, domain, &staying.volumes).await.is_ok() {
         return Ok(());
     }
-    writes_only_to(cx, ports, domain, &[stay, others].concat()).await
+    writes_only_to(cx, ports, domain, &[&stay, others].concat()).await
 }
 
 /// The disks that the guest writes to, each file once.

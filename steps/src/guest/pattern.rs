@@ -7,6 +7,7 @@
 
 mod ascii;
 mod budget;
+mod classes;
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use regex::{Regex, RegexBuilder};
 
 pub use budget::MatchBudget;
 use budget::PIECE;
+
+use crate::verdicts::{VERDICTS_MAX, Verdicts};
 
 /// Maximum length of an expression, in bytes.
 pub const PATTERN_MAX: usize = 1024;
@@ -25,6 +28,21 @@ const CACHE_MAX: usize = 1024 * 1024;
 const NESTED_MAX: u32 = 50;
 /// What is said of an expression that has used up its budget.
 pub const USED_UP: &str = "the expression needs too much processor time";
+
+static VERDICTS: Verdicts<Result<(), String>> = Verdicts::new(VERDICTS_MAX);
+
+/// Whether an expression of a document can be used. The answer is remembered.
+///
+/// # Errors
+/// Those of [`compile`].
+pub fn check(pattern: &str) -> Result<(), String> {
+    VERDICTS.of(pattern.as_bytes(), || compile(pattern).map(drop))
+}
+
+/// Whether [`check`] returns at once, because it was called with the same expression.
+pub fn is_checked(pattern: &str) -> bool {
+    VERDICTS.get(pattern.as_bytes()).is_some()
+}
 
 /// A compiled expression. It can only be matched with a [`MatchBudget`].
 #[derive(Clone, Debug)]
@@ -41,6 +59,12 @@ pub fn compile(pattern: &str) -> Result<LinePattern, String> {
     }
     if pattern.len() > PATTERN_MAX {
         return Err(format!("the expression is longer than {PATTERN_MAX} bytes"));
+    }
+    if classes::cost_too_much(pattern) {
+        return Err(format!(
+            "the expression has more than {} classes, and asks for Unicode or ignores case",
+            classes::MOST
+        ));
     }
     match build(&ascii::in_ascii(pattern), COMPILED_MAX) {
         Ok(regex) => Ok(LinePattern(regex)),
@@ -96,7 +120,7 @@ fn pieces(lines: Vec<String>) -> Vec<Vec<String>> {
 pub async fn first_lines(
     patterns: &[LinePattern],
     lines: Vec<String>,
-    budget: &mut MatchBudget,
+    budget: &MatchBudget,
 ) -> Vec<Option<String>> {
     let mut matched: Vec<Option<String>> = vec![None; patterns.len()];
     for piece in pieces(lines) {
@@ -120,7 +144,7 @@ pub async fn first_lines(
 pub async fn first_group(
     pattern: &LinePattern,
     lines: Vec<String>,
-    budget: &mut MatchBudget,
+    budget: &MatchBudget,
 ) -> Result<Option<String>, String> {
     for piece in pieces(lines) {
         if budget.is_used_up() {
@@ -148,7 +172,7 @@ fn group_of(pattern: &Regex, line: &str) -> Option<String> {
 pub async fn matching(
     pattern: &LinePattern,
     lines: Vec<String>,
-    budget: &mut MatchBudget,
+    budget: &MatchBudget,
 ) -> Result<Vec<bool>, String> {
     let mut matches = Vec::new();
     for piece in pieces(lines) {
@@ -180,12 +204,45 @@ mod tests {
             ("(a{1000}){1000}", "too large"),
             ("[01]*1[01]{2000}z", "too large"),
             (r"(?u)\w{100}", "too large"),
+            (&format!("(?i){}", "[^a]".repeat(250)), "classes"),
+            (&r"\pL".repeat(300), "classes"),
             (&"x".repeat(PATTERN_MAX + 1), "longer"),
             (&"(".repeat(200), "does not compile"),
         ] {
             let error = compile(bad).unwrap_err();
             assert!(error.contains(words), "{error}");
             assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    /// The worst that the limit on classes permits costs as much as the worst without classes.
+    #[test]
+    fn no_expression_takes_long_to_compile() {
+        let any = r"[\x{0}-\x{10ffff}]";
+        let tail = "x".repeat(500);
+        for worst in [
+            format!("(?i){}{tail}", any.repeat(classes::MOST)),
+            format!("(?i)[{}]{tail}", r"\PL".repeat(classes::MOST - 1)),
+            format!("(?iu){}{tail}", r"\W".repeat(classes::MOST)),
+            format!("(?i)[a-z{}]", "&&a-z".repeat(classes::MOST)),
+        ] {
+            let begun = std::time::Instant::now();
+            let _ = compile(&worst);
+            let needed = begun.elapsed();
+            assert!(
+                needed < std::time::Duration::from_secs(2),
+                "{worst}: {needed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expression_is_checked_once() {
+        for (pattern, is_good) in [("only here [a-z]", true), ("only here (", false)] {
+            assert!(!is_checked(pattern));
+            assert_eq!(check(pattern).is_ok(), is_good);
+            assert!(is_checked(pattern));
+            assert_eq!(check(pattern).is_ok(), is_good);
         }
     }
 
@@ -221,13 +278,13 @@ mod tests {
         let pattern = compile("[01]*1[01]{700}z").unwrap();
         let hostile = tokio::spawn(async move {
             let patterns = vec![pattern; 4];
-            first_lines(&patterns, random_bits(40), &mut MatchBudget::of("host")).await
+            first_lines(&patterns, random_bits(40), &MatchBudget::of("host")).await
         });
         tokio::task::yield_now().await;
         let begun = std::time::Instant::now();
         let honest = [compile("login:").unwrap()];
         let lines = vec!["box login:".to_owned()];
-        let matched = first_lines(&honest, lines, &mut MatchBudget::of("host")).await;
+        let matched = first_lines(&honest, lines, &MatchBudget::of("host")).await;
         assert_eq!(matched, [Some("box login:".to_owned())]);
         assert!(!hostile.is_finished(), "too little for this test");
         assert!(begun.elapsed() < std::time::Duration::from_secs(2));
@@ -238,13 +295,13 @@ mod tests {
     async fn the_first_line_that_matches_is_returned_for_each_expression() {
         let patterns = [compile("b").unwrap(), compile("z").unwrap()];
         let lines = || ["a", "b1", "b2"].map(str::to_owned).to_vec();
-        let mut budget = MatchBudget::of("host");
-        let matched = first_lines(&patterns, lines(), &mut budget).await;
+        let budget = MatchBudget::of("host");
+        let matched = first_lines(&patterns, lines(), &budget).await;
         assert_eq!(matched, [Some("b1".to_owned()), None]);
         let pattern = compile("b([0-9])").unwrap();
-        let group = first_group(&pattern, lines(), &mut budget).await;
+        let group = first_group(&pattern, lines(), &budget).await;
         assert_eq!(group, Ok(Some("1".to_owned())));
-        let matches = matching(&pattern, lines(), &mut budget).await;
+        let matches = matching(&pattern, lines(), &budget).await;
         assert_eq!(matches, Ok(vec![false, true, true]));
     }
 }

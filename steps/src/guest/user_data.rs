@@ -5,8 +5,11 @@
 mod archive;
 mod budget;
 mod config_access;
+mod config_files;
 mod config_keys;
+mod duplicate_keys;
 mod joined;
+mod merging;
 mod mime;
 mod misspelling;
 mod netplan_keys;
@@ -22,7 +25,6 @@ mod python_yaml;
 mod script;
 mod template;
 mod transfer_encoding;
-mod verdicts;
 mod yaml;
 
 use std::io::Read as _;
@@ -35,13 +37,13 @@ use flate2::bufread::GzDecoder;
 
 use self::{
     budget::CheckBudget,
-    verdicts::{VERDICTS_MAX, Verdicts},
     yaml::{YamlShape, check_yaml, read_yaml, shape_of},
 };
 pub use self::{
     network::{check_network, is_network_checked},
-    public_key::is_public_key,
+    public_key::{is_certificate, is_obsolete_key, is_public_key},
 };
+use crate::verdicts::{VERDICTS_MAX, Verdicts};
 
 /// What is wrong with an input of a guest, in words that repeat nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,14 +107,35 @@ const PADDED_OR_NOT: GeneralPurposeConfig =
 const ENCODINGS_MAX: usize = 4;
 
 const FIRST_LINE: &str = "begin it with the line `#cloud-config`, or with `#!` and an interpreter";
+const NOT_UTF8: &str = "it is not UTF-8 text";
 const AS_UTF8: &str = "save it as UTF-8 without a byte order mark";
 
-static VERDICTS: Verdicts = Verdicts::new(VERDICTS_MAX);
+/// A shorter input that cannot grow is checked faster than it is looked up.
+const SHORT: usize = 1024;
+
+static VERDICTS: Verdicts<Option<InputProblem>> = Verdicts::new(VERDICTS_MAX);
 
 /// The problem of user-data, or of vendor-data, if cloud-init would ignore it. What exceeds the budget of one check is
 /// a doubt.
 pub fn check(bytes: &[u8]) -> Option<InputProblem> {
+    if is_small(bytes) {
+        return check_anew(bytes);
+    }
     VERDICTS.of(bytes, || check_anew(bytes))
+}
+
+/// Whether an input is short and cannot become long when it is read: it is neither packed nor a message or an archive of
+/// parts, and no alias repeats a part of it.
+fn is_small(bytes: &[u8]) -> bool {
+    if bytes.len() >= SHORT || bytes.starts_with(GZIP) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    let may_repeat = text.contains('&') && text.contains('*');
+    !may_repeat
+        && !["mime-version:", ARCHIVE]
+            .iter()
+            .any(|parts| text.contains(parts))
 }
 
 /// Whether a variable of a group or of a pool's member in a text is filled in later.
@@ -123,7 +146,7 @@ fn is_filled_later(text: &str) -> bool {
 /// Whether [`check`] returns at once, because it was called with the same bytes or they are few. Anew it may take
 /// seconds.
 pub fn is_checked(bytes: &[u8]) -> bool {
-    VERDICTS.has(bytes)
+    is_small(bytes) || VERDICTS.get(bytes).is_some()
 }
 
 fn check_anew(bytes: &[u8]) -> Option<InputProblem> {
@@ -145,23 +168,45 @@ fn check_unpacked(
     budget: &CheckBudget,
     check: impl FnOnce(&[u8], &CheckBudget) -> Option<InputProblem>,
 ) -> Option<InputProblem> {
+    match unpacked_once(bytes, budget) {
+        Ok(unpacked) => check(&unpacked, budget),
+        Err(problem) => Some(problem),
+    }
+}
+
+/// What is packed by gzip, as far as the budget permits it.
+fn unpacked_once(bytes: &[u8], budget: &CheckBudget) -> Result<Vec<u8>, InputProblem> {
     // One byte more shows that there are more.
     let most = budget.bytes_left().saturating_add(1);
     let Ok(unpacked) = unpacked(bytes, most) else {
         let message = "it is packed by gzip, and damaged or cut short";
-        return Some(InputProblem::new(
+        return Err(InputProblem::new(
             message,
             "pack it again, and encode it as a whole",
         ));
     };
     if unpacked.starts_with(GZIP) {
         let message = "it is packed by gzip twice, and cloud-init unpacks it once";
-        return Some(InputProblem::new(message, "pack it once"));
+        return Err(InputProblem::new(message, "pack it once"));
     }
-    if let Err(too_large) = budget.take_bytes(unpacked.len()) {
-        return Some(too_large);
-    }
-    check(&unpacked, budget)
+    budget.take_bytes(unpacked.len())?;
+    Ok(unpacked)
+}
+
+/// The text of a file of user-data, unpacked if it is packed by gzip, as cloud-init does.
+///
+/// # Errors
+/// If it is no text that cloud-init takes.
+pub fn text_of_file(bytes: Vec<u8>) -> Result<String, InputProblem> {
+    let plain = if bytes.starts_with(GZIP) {
+        unpacked_once(&bytes, &CheckBudget::new())?
+    } else {
+        bytes
+    };
+    String::from_utf8(plain).map_err(|wrong| {
+        let problem = check_anew(wrong.as_bytes());
+        problem.unwrap_or_else(|| InputProblem::new(NOT_UTF8, AS_UTF8))
+    })
 }
 
 /// Unpacks all members of a gzip file, to so many bytes. Python passes over zeros behind them, with which tapes and
@@ -225,8 +270,21 @@ fn check_form(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
 
 fn check_config(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     joined::check(text, CLOUD_CONFIG)
+        .or_else(|| inner_mark(text))
         .or_else(|| check_yaml(text, YamlShape::Mapping, budget))
         .or_else(|| config_keys::check(text))
+        .or_else(|| duplicate_keys::check(text))
+}
+
+/// The problem of a byte order mark within a text, such as one of two files that were joined: it becomes a part of
+/// the key behind it.
+fn inner_mark(text: &str) -> Option<InputProblem> {
+    let line = text.lines().position(|line| line.starts_with('\u{feff}'))?;
+    let message = format!(
+        "a byte order mark begins its line {}, so that cloud-init reads another key there",
+        line.saturating_add(1)
+    );
+    Some(InputProblem::new(message, "remove the mark from that line"))
 }
 
 fn check_archive(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
@@ -256,7 +314,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, InputProblem> {
         let message = "it is not UTF-8 text; it may be UTF-16";
         return Err(InputProblem::new(message, AS_UTF8));
     }
-    std::str::from_utf8(bytes).map_err(|_| InputProblem::new("it is not UTF-8 text", AS_UTF8))
+    std::str::from_utf8(bytes).map_err(|_| InputProblem::new(NOT_UTF8, AS_UTF8))
 }
 
 /// The form of a text: the longest of those that it begins with.

@@ -28,37 +28,6 @@ pub(super) const PACKED_DISKS: &[ForeignFormat] = &[
     },
 ];
 
-/// File systems and volumes that fill a whole disk. Those with a mark at its begin leave no room for a boot loader.
-pub(super) const FILE_SYSTEMS: &[ForeignFormat] = &[
-    ForeignFormat {
-        name: "an ext2, ext3 or ext4 file system",
-        marks: &[(1080, b"\x53\xef")],
-    },
-    ForeignFormat {
-        name: "an XFS file system",
-        marks: &[(0, b"XFSB")],
-    },
-    ForeignFormat {
-        name: "a btrfs file system",
-        marks: &[(65_600, b"_BHRfS_M")],
-    },
-    ForeignFormat {
-        name: "an F2FS file system",
-        marks: &[(1024, b"\x10\x20\xf5\xf2")],
-    },
-    ForeignFormat {
-        name: "an EROFS file system",
-        marks: &[(1024, b"\xe2\xe1\xf5\xe0")],
-    },
-    ForeignFormat {
-        name: "a physical volume of LVM",
-        marks: &[(0, LVM), (512, LVM), (1024, LVM), (1536, LVM)],
-    },
-];
-
-/// The mark of a physical volume, in one of its first four sectors.
-const LVM: &[u8] = b"LABELONE";
-
 /// The formats that guests cannot boot from. The first one that has a mark of the file is its format.
 pub(super) const FORMATS: &[ForeignFormat] = &[
     ForeignFormat {
@@ -234,7 +203,14 @@ pub(super) const FORMATS: &[ForeignFormat] = &[
     },
     ForeignFormat {
         name: "a swap area",
-        marks: &[(4086, b"SWAPSPACE2")],
+        // At the end of a page, of which machines have different sizes.
+        marks: &[
+            (4086, b"SWAPSPACE2"),
+            (8182, b"SWAPSPACE2"),
+            (16_374, b"SWAPSPACE2"),
+            (32_758, b"SWAPSPACE2"),
+            (65_526, b"SWAPSPACE2"),
+        ],
     },
     ForeignFormat {
         name: "the saved memory of a guest",
@@ -262,7 +238,84 @@ pub(super) const FORMATS: &[ForeignFormat] = &[
     },
     ForeignFormat {
         name: "a picture",
-        marks: &[(0, b"\x89PNG\r\n\x1a\n"), (0, b"\xff\xd8\xff")],
+        marks: &[
+            (0, b"\x89PNG\r\n\x1a\n"),
+            (0, b"\xff\xd8\xff"),
+            (0, b"GIF87a"),
+            (0, b"GIF89a"),
+            (0, b"BM"),
+            (0, b"II*\0"),
+            (0, b"MM\0*"),
+            (0, b"8BPS\0\x01"),
+            (0, b"gimp xcf "),
+            (0, b"\0\0\0\x0cjP  \r\n\x87\n"),
+            (0, b"\0\0\0\x0cJXL \r\n\x87\n"),
+        ],
+    },
+    ForeignFormat {
+        name: "a picture, a sound or a film",
+        marks: &[
+            (0, b"RIFF"),
+            (0, b"RIFX"),
+            (0, b"FORM"),
+            (4, b"ftyp"),
+            (0, b"\x1a\x45\xdf\xa3"),
+            (0, b"OggS\0"),
+            (0, b"fLaC"),
+            (0, b"ID3"),
+            (0, b"MThd\0\0\0\x06"),
+            (0, b".snd"),
+            (0, b"FLV\x01"),
+            (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+            (0, b"\0\0\x01\xba"),
+            (0, b"\0\0\x01\xb3"),
+        ],
+    },
+    ForeignFormat {
+        name: "a file of data or of a model",
+        marks: &[
+            (0, b"PAR1"),
+            (0, b"ORC\x08"),
+            (0, b"ARROW1\0\0"),
+            (0, b"Obj\x01"),
+            (0, b"\x89HDF\r\n\x1a\n"),
+            (512, b"\x89HDF\r\n\x1a\n"),
+            (0, b"CDF\x01"),
+            (0, b"CDF\x02"),
+            (0, b"\x93NUMPY"),
+            (0, b"GGUF"),
+        ],
+    },
+    ForeignFormat {
+        name: "captured traffic of a network",
+        marks: &[
+            (0, b"\xd4\xc3\xb2\xa1"),
+            (0, b"\xa1\xb2\xc3\xd4"),
+            (0, b"\x4d\x3c\xb2\xa1"),
+            (0, b"\x0a\x0d\x0d\x0a"),
+        ],
+    },
+    ForeignFormat {
+        name: "the answer of a web server with its head: store its content alone",
+        marks: &[(0, b"HTTP/")],
+    },
+    ForeignFormat {
+        name: "a font",
+        marks: &[
+            (0, b"wOFF"),
+            (0, b"wOF2"),
+            (0, b"OTTO\0"),
+            (0, b"ttcf\0"),
+            (0, b"\0\x01\0\0\0\x0c"),
+        ],
+    },
+    ForeignFormat {
+        name: "a part of a repository of git",
+        marks: &[
+            (0, b"PACK\0\0\0"),
+            (0, b"DIRC\0\0\0"),
+            (0, b"# v2 git bundle"),
+        ],
     },
     ForeignFormat {
         name: "a XAR archive: unpack the disk from it",
@@ -296,11 +349,15 @@ pub(super) const FORMATS: &[ForeignFormat] = &[
             (0, b"\x7fELF"),
             (0, b"\xca\xfe\xba\xbe"),
             (0, b"\xcf\xfa\xed\xfe"),
+            (0, b"\xce\xfa\xed\xfe"),
+            (0, b"\0asm"),
+            (0, b"dex\n"),
+            (0, b"BC\xc0\xde"),
         ],
     },
     ForeignFormat {
-        name: "a PDF",
-        marks: &[(0, b"%PDF-")],
+        name: "a PDF or PostScript",
+        marks: &[(0, b"%PDF-"), (0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6")],
     },
     ForeignFormat {
         name: "encrypted by openssl: decrypt it where it is",

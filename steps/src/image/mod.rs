@@ -5,6 +5,7 @@
 //! copied. Its bytes are sent once: `transfer` resumes at the position that `track` recorded as stored on
 //! the host.
 
+mod bare;
 mod bounds;
 mod checkpoint;
 pub mod claim;
@@ -12,6 +13,7 @@ mod foreign;
 pub mod format;
 mod from_start;
 mod hash;
+pub mod head;
 mod identity;
 pub mod mark_whole;
 mod partitions;
@@ -26,6 +28,7 @@ pub mod sidecar;
 mod tar;
 mod track;
 pub mod transfer;
+mod unmarked;
 pub mod upload_chunks;
 pub mod verify;
 mod whole;

@@ -2,6 +2,8 @@
 
 pub(in crate::image) mod tables;
 
+use std::ops::Range;
+
 use crate::{error, host_text};
 
 /// Number of bytes that are needed to detect the format.
@@ -20,6 +22,9 @@ const EXTENSION_BITMAPS: u32 = 0x2385_2875;
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The length of the extension of bitmaps, in bytes.
 const BITMAPS_LEN: usize = 24;
+/// How many bitmaps QEMU reads, and how many bytes of their list.
+const BITMAPS: std::ops::RangeInclusive<u32> = 1..=65_535;
+const BITMAPS_SIZES: std::ops::RangeInclusive<u64> = 1..=65_535 * (24 + 1023);
 /// The longest name of a backing file's format that QEMU reads, in bytes.
 const BACKING_FORMAT_MAX: usize = 15;
 
@@ -45,6 +50,18 @@ pub enum Unfit {
         kind: &'static str,
         /// The file in it that may be the disk.
         entry: String,
+    },
+    /// An archive that can be listed, with several disks.
+    #[error(
+        "it is {kind} of several disks, such as {first} and {second}: unpack the one that is meant"
+    )]
+    Archives {
+        /// What kind of archive.
+        kind: &'static str,
+        /// A file in it that may be the disk.
+        first: String,
+        /// Another one.
+        second: String,
     },
     /// An encrypted container, which a guest can open only after it has booted.
     #[error("it is an encrypted container (LUKS) without a boot loader")]
@@ -96,6 +113,9 @@ impl Unfit {
             Self::Archive { .. } => {
                 "Unpack the disk image, or pack it as OVA, provide that and correct `imageURL`."
             }
+            Self::Archives { .. } => {
+                "Unpack the disk that the server shall boot from, provide that and correct `imageURL`."
+            }
             Self::Packed(_) => {
                 "Unpack it, provide the file itself without other packing and correct `imageURL`."
             }
@@ -139,10 +159,17 @@ pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
         return Err(Unfit::NotQcow2);
     }
     let version = be32(head, 4)?;
-    if be64(head, 8)? != 0 || be32(head, 16)? != 0 {
+    let (backing_at, backing_length) = (be64(head, 8)?, be32(head, 16)?);
+    // A place without a length names no file, and neither does a length without a place.
+    if backing_at != 0 && backing_length != 0 {
         return Err(Unfit::Backing);
     }
     let cluster = 1_u64.checked_shl(be32(head, 20)?).unwrap_or(u64::MAX);
+    if backing_at > cluster {
+        return Err(Unfit::Contradiction(
+            "the name of its backing file is beyond its header",
+        ));
+    }
     match version {
         2 => check_extensions(head, V2_LEN, cluster)?,
         3 => {
@@ -206,7 +233,9 @@ fn check_extensions(head: &[u8], start: usize, cluster: u64) -> Result<(), Unfit
             EXTENSION_END => break,
             EXTENSION_DATA_FILE => return Err(Unfit::DataFile),
             EXTENSION_ENCRYPTION => check_encryption(head)?,
-            EXTENSION_BITMAPS => check_bitmaps(head, content, length)?,
+            EXTENSION_BITMAPS => {
+                check_bitmaps(head, content..content.saturating_add(length), cluster)?
+            }
             EXTENSION_BACKING_FORMAT if length > BACKING_FORMAT_MAX => return Err(Unfit::Version),
             _ => {}
         }
@@ -227,16 +256,47 @@ fn check_encryption(head: &[u8]) -> Result<(), Unfit> {
 }
 
 /// Checks the extension that lists bitmaps, which counts only as long as its feature bit is set.
-fn check_bitmaps(head: &[u8], at: usize, length: usize) -> Result<(), Unfit> {
-    if length != BITMAPS_LEN {
+fn check_bitmaps(head: &[u8], content: Range<usize>, cluster: u64) -> Result<(), Unfit> {
+    let at = content.start;
+    if content.len() != BITMAPS_LEN {
         return Err(Unfit::Contradiction("its list of bitmaps is cut short"));
     }
     let counts = be64(head, 88).is_ok_and(|autoclear| autoclear & AUTOCLEAR_BITMAPS != 0);
     let (bitmaps, reserved) = (be32(head, at), be32(head, at.saturating_add(4)));
-    if be32(head, 4)? != 2 && counts && (bitmaps == Ok(0) || reserved.is_ok_and(|bits| bits != 0)) {
+    let (size, place) = (
+        be64(head, at.saturating_add(8)),
+        be64(head, at.saturating_add(16)),
+    );
+    let is_wrong = !bitmaps.is_ok_and(|count| BITMAPS.contains(&count))
+        || reserved != Ok(0)
+        || !size.is_ok_and(|size| BITMAPS_SIZES.contains(&size))
+        || !place.is_ok_and(|place| place.is_multiple_of(cluster));
+    if be32(head, 4)? != 2 && counts && is_wrong {
         return Err(Unfit::Contradiction("its list of bitmaps is damaged"));
     }
     Ok(())
+}
+
+/// The place and length of the list of bitmaps, if that counts. The header was found to be right.
+fn bitmaps(head: &[u8]) -> Option<(u64, u64)> {
+    let counts = be32(head, 4) == Ok(3) && be64(head, 88).ok()? & AUTOCLEAR_BITMAPS != 0;
+    let mut at = usize::try_from(be32(head, 100).ok()?)
+        .ok()
+        .filter(|_| counts)?;
+    loop {
+        let (kind, length) = (be32(head, at).ok()?, be32(head, at.checked_add(4)?).ok()?);
+        match kind {
+            EXTENSION_END => return None,
+            EXTENSION_BITMAPS => {
+                let size = be64(head, at.checked_add(16)?).ok()?;
+                return Some((be64(head, at.checked_add(24)?).ok()?, size));
+            }
+            _ => {
+                let padded = usize::try_from(length).ok()?.checked_next_multiple_of(8)?;
+                at = at.checked_add(8)?.checked_add(padded)?;
+            }
+        }
+    }
 }
 
 fn be32(bytes: &[u8], at: usize) -> Result<u32, Unfit> {
@@ -280,7 +340,12 @@ mod tests {
     fn what_refers_to_other_files_is_refused() {
         assert_eq!(virtual_size(b"<!DOCTYPE html>"), Err(Unfit::NotQcow2));
         assert_eq!(virtual_size(&image()[..40]), Err(Unfit::Version));
-        assert_eq!(virtual_size(&with(15, &[9])), Err(Unfit::Backing));
+        let named = |at: u8, length: u8| {
+            let mut image = with(15, &[at]);
+            image[19] = length;
+            virtual_size(&image)
+        };
+        assert_eq!(named(200, 9), Err(Unfit::Backing));
         assert_eq!(virtual_size(&with(79, &[4])), Err(Unfit::DataFile));
         assert_eq!(virtual_size(&with(79, &[2])), Err(Unfit::Corrupt));
         assert_eq!(
@@ -289,6 +354,19 @@ mod tests {
         );
         assert_eq!(virtual_size(&with(7, &[9])), Err(Unfit::Version));
         assert!(virtual_size(&with(24, &[0; 8])).is_err());
+    }
+
+    /// As `qemu-img info` judges them.
+    #[test]
+    fn a_backing_file_has_a_place_and_a_length() {
+        let of_place = with(15, &[200]);
+        assert_eq!(virtual_size(&of_place), Ok(7 << 30));
+        assert_eq!(backing(&of_place), Ok(None));
+        let of_length = with(19, &[9]);
+        assert_eq!(virtual_size(&of_length), Ok(7 << 30));
+        assert_eq!(backing(&of_length), Ok(None));
+        let far = virtual_size(&with(8, &[1]));
+        assert!(matches!(far, Err(Unfit::Contradiction(_))), "{far:?}");
     }
 
     #[test]
@@ -331,9 +409,19 @@ mod tests {
     fn extensions_that_qemu_does_not_open_are_refused() {
         let bitmaps = |count: u8, reserved: u8| {
             let mut content = [0; 24];
-            (content[3], content[7]) = (count, reserved);
+            (content[3], content[7], content[15], content[21]) = (count, reserved, 32, 1);
             content
         };
+        let of_size = |size: u8| {
+            let mut content = bitmaps(1, 0);
+            content[12] = size;
+            content[15] = 0;
+            content
+        };
+        let mut beside = bitmaps(1, 0);
+        beside[23] = 8;
+        let mut many = bitmaps(1, 0);
+        many[1] = 1;
         let opened = Ok(7 << 30);
         let format = EXTENSION_BACKING_FORMAT;
         assert_eq!(virtual_size(&extended(format, &[b'a'; 15], 0)), opened);
@@ -346,6 +434,11 @@ mod tests {
             (&bitmaps(0, 0), 1, false),
             (&bitmaps(1, 1), 1, false),
             (&bitmaps(1, 0), 1, true),
+            (&beside, 0, true),
+            (&beside, 1, false),
+            (&many, 1, false),
+            (&of_size(0), 1, false),
+            (&of_size(9), 1, false),
             (&[0; 16], 0, false),
             (&[0; 16], 1, false),
         ] {

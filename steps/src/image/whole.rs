@@ -48,7 +48,8 @@ pub(super) async fn check_volume(
     }
 }
 
-/// Checks the image at its source with a few reads. What cannot be read is checked later, on the host.
+/// Checks the image at its source with a few reads, and returns its format. What cannot be read is checked later,
+/// on the host.
 ///
 /// # Errors
 /// The reason why the image is refused.
@@ -57,10 +58,10 @@ pub(super) async fn check_source(
     url: &str,
     info: &SourceInfo,
     head: &[u8],
-) -> Result<(), Unfit> {
+) -> Result<VolumeFormat, Unfit> {
     let format = format::of_announced(head, info.length)?;
     let (Some(length), Some(validator)) = (info.length, &info.validator) else {
-        return Ok(());
+        return Ok(format);
     };
     let mut bytes = SourceBytes {
         source,
@@ -74,7 +75,7 @@ pub(super) async fn check_source(
     };
     match judged {
         Err(Judged::Unfit(unfit)) => Err(unfit),
-        Err(Judged::Unread(_)) | Ok(()) => Ok(()),
+        Err(Judged::Unread(_)) | Ok(()) => Ok(format),
     }
 }
 

@@ -185,6 +185,13 @@ pub struct DiskShape {
     pub serial: String,
 }
 
+impl DiskShape {
+    /// Whether its file has this name, in whichever folder.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.source.rsplit('/').next() == Some(name)
+    }
+}
+
 /// The machine a guest gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {

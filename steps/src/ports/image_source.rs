@@ -31,8 +31,12 @@ pub enum SourceErrorKind {
     Page,
     /// The file is empty.
     Empty,
-    /// The file is packed and cannot be unpacked: it is damaged, or unpacking it needs too much memory.
+    /// The file is packed and cannot be unpacked: it is damaged.
     Packed,
+    /// The file is packed so that unpacking it needs too much memory.
+    Greedy,
+    /// Other data follows the packed data.
+    Followed,
     /// The server sends the file encoded.
     Encoded,
     /// The server's certificate is not trusted.

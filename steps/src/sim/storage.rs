@@ -25,8 +25,14 @@ use crate::ports::{
 /// Number of bytes in one read.
 const PIECE: u64 = 1 << 20;
 
-/// The duration of a copy on the host.
-const CLONE: Duration = Duration::from_millis(300);
+/// The duration of a copy on the host, in milliseconds.
+const CLONE_MS: u64 = 300;
+
+/// Whether a copy that ends at this time goes on. None lasts longer than [`CLONE_MS`]: where the clock was set back
+/// since a copy began, that copy is over.
+fn is_copying(until: u64, now: u64) -> bool {
+    until > now && until <= now.saturating_add(CLONE_MS)
+}
 
 impl SimHost {
     pub(super) fn pool_of<'a>(
@@ -65,7 +71,7 @@ impl SimHost {
         now: u64,
     ) -> PortResult<&'a mut Volume> {
         let volume = self.volume_of(state, key)?;
-        if volume.busy_until > now {
+        if is_copying(volume.busy_until, now) {
             let words = "volume is still in use by another operation";
             return Err(self.error(PortErrorKind::Busy, &object(key), words));
         }
@@ -117,7 +123,9 @@ impl SimHost {
                 let world = self.world.lock().await;
                 let pool = world.state.pools.get(pool);
                 let volumes = pool.into_iter().flat_map(|pool| pool.volumes.values());
-                volumes.map(|volume| volume.busy_until).max().unwrap_or(0)
+                let ends = volumes.map(|volume| volume.busy_until);
+                let ends = ends.filter(|until| is_copying(*until, now));
+                ends.max().unwrap_or(0)
             };
             if until <= now {
                 return;
@@ -354,7 +362,7 @@ impl StoragePort for SimHost {
 
     async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
         let made = self.call(Call::act("clone", object(&spec.key)), |state, now| {
-            let until = now.saturating_add(u64::try_from(CLONE.as_millis()).unwrap_or(0));
+            let until = now.saturating_add(CLONE_MS);
             let original = self.volume_of(state, source)?.clone();
             let modified = state.change();
             let backing = spec.backing.as_ref().map(|(path, _)| path.clone());
@@ -373,11 +381,12 @@ impl StoragePort for SimHost {
             };
             let info = self.insert(state, &spec.key, copy)?;
             let copied = self.volume_of(state, source)?;
-            copied.busy_until = copied.busy_until.max(until);
+            let earlier = Some(copied.busy_until).filter(|earlier| is_copying(*earlier, now));
+            copied.busy_until = earlier.unwrap_or_default().max(until);
             Ok((info, tokens, until))
         });
         let (info, tokens, until) = made.await?;
-        tokio::time::sleep(CLONE).await;
+        tokio::time::sleep(Duration::from_millis(CLONE_MS)).await;
         self.complete_copy(&spec.key, tokens, until).await?;
         self.sync(&spec.key).await?;
         Ok(info)
@@ -561,6 +570,21 @@ impl StoragePort for SimHost {
                 Synced::Prefix(_) if synced.changed().await.is_err() => return Ok(None),
                 Synced::Prefix(_) => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_ends_also_where_the_clock_was_set_back() {
+        let now = 1_000_000;
+        assert!(is_copying(now + 1, now));
+        assert!(is_copying(now + CLONE_MS, now));
+        for over in [0, now, now + CLONE_MS + 1, u64::MAX] {
+            assert!(!is_copying(over, now), "{over}");
         }
     }
 }

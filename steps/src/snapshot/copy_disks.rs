@@ -13,7 +13,7 @@ use vsiflow_engine::{
 use super::{
     CopySum, DiskCopy, SavedMemory, copies, copy, found,
     layers::{self, Disks, Saved},
-    memory, runs, without_memory,
+    memory, present, runs, without_memory,
 };
 use crate::{
     error,
@@ -128,10 +128,14 @@ impl Step for CopyDisks {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        let present = Params {
+            disks: present(cx, &params.disks),
+            ..params.clone()
+        };
         let work = CopyWork {
             cx,
             ports: &ports,
-            params,
+            params: &present,
         };
         if let Some(output) = work.whole().await? {
             work.record_whole().await?;
@@ -407,8 +411,8 @@ async fn disks(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeInfo>, Fa
     Ok(volumes)
 }
 
-/// Checks that the guest has these disks themselves, that no other domain uses them, and that no foreign
-/// layer is over one.
+/// Checks that the guest has these disks themselves, that each is the file that the journal recorded, that no other
+/// domain uses them, and that no foreign layer is over one.
 async fn unshared(
     cx: &StepContext,
     ports: &HostPorts,
@@ -422,6 +426,8 @@ async fn unshared(
     let others: Vec<&DomainInfo> = domains.iter().filter(|d| d.uuid != params.uuid).collect();
     let listed = guards::active_volumes(ports).await?;
     for volume in volumes {
+        guards::is_whole_disk(cx, ports, &volume.key)?;
+        guards::is_the_recorded(cx, ports, volume).await?;
         let users = guards::users(ports, &others, volume, &listed).await?;
         if let Some(user) = users.first() {
             let message = format!("{} has the disk, too", ownership::called(cx, user.domain));

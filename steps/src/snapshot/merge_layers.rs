@@ -13,8 +13,9 @@ use vsiflow_engine::{
 use super::{
     DiskCopy,
     layers::{Disks, Saved},
+    present,
 };
-use crate::ports::Hosts;
+use crate::ports::{HostPorts, Hosts};
 
 /// Merges each layer of a snapshot into its disk while the guest runs, switches the guest back to the
 /// disk, and deletes the layer. If the guest is off with a layer, it is started suspended for that,
@@ -66,7 +67,10 @@ impl Step for MergeLayers {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let saved: Saved = cx.saved().await?.unwrap_or_default();
-        let laid = disks(cx, &ports, params).has_layers().await?;
+        let disks = present(cx, &params.disks);
+        let laid = layered(cx, &ports, params.uuid, &disks)
+            .has_layers()
+            .await?;
         Ok(if laid || saved.woken {
             Observed::Needed
         } else {
@@ -77,20 +81,23 @@ impl Step for MergeLayers {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let mut saved = cx.saved().await?.unwrap_or_default();
-        let merged = disks(cx, &ports, params).merge(&mut saved).await?;
+        let disks = present(cx, &params.disks);
+        let disks = layered(cx, &ports, params.uuid, &disks);
+        let merged = disks.merge(&mut saved).await?;
         Ok(Done::updated(Output { merged }))
     }
 }
 
-fn disks<'a>(
+fn layered<'a>(
     cx: &'a StepContext,
-    ports: &'a crate::ports::HostPorts,
-    params: &'a Params,
+    ports: &'a HostPorts,
+    uuid: Uuid,
+    disks: &'a [DiskCopy],
 ) -> Disks<'a> {
     Disks {
         cx,
         ports,
-        uuid: params.uuid,
-        disks: &params.disks,
+        uuid,
+        disks,
     }
 }

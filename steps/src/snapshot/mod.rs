@@ -13,7 +13,9 @@ pub mod find_copy;
 mod layers;
 pub(crate) mod memory;
 pub mod merge_layers;
+pub mod restore_beside;
 pub mod restore_disks;
+mod restored_room;
 
 pub use await_snapshot::AwaitSnapshot;
 pub use check_memory::CheckMemory;
@@ -22,6 +24,7 @@ pub use copy_disks::CopyDisks;
 pub use find_copy::FindCopy;
 pub use memory::{SavedMemory, VolumeTrace};
 pub use merge_layers::MergeLayers;
+pub use restore_beside::RestoreBeside;
 pub use restore_disks::RestoreDisks;
 
 use serde::{Deserialize, Serialize};
@@ -42,13 +45,22 @@ use crate::{
 pub struct DiskCopy {
     /// The disk's name for people: `boot`, or the name of a data disk.
     pub disk: String,
-    /// The disk.
+    /// The disk, by its first volume.
     pub volume: VolumeKey,
     /// Its copy.
     pub copy: VolumeKey,
     /// The layer over the disk while it is copied, if its guest runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<VolumeKey>,
+}
+
+/// The disks as they are now: a restoration may have made another volume of one than the first, by which it is named.
+fn present(cx: &StepContext, disks: &[DiskCopy]) -> Vec<DiskCopy> {
+    let disks = disks.iter().map(|disk| DiskCopy {
+        volume: guards::current_volume(cx, &disk.volume),
+        ..disk.clone()
+    });
+    disks.collect()
 }
 
 /// Deletes on this ground what is there under the copy's name, and copies as qcow2.

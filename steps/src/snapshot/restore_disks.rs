@@ -10,19 +10,21 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{CopySum, DiskCopy, VolumeTrace, copies, copy_as, found, runs, without_memory};
+pub use super::restored_room::{foresee, foresee_beside};
+use super::{
+    CopySum, DiskCopy, VolumeTrace, copy_as, found,
+    restored_room::{RestoredRoom, copy_of, format_of, grow, whole_copy},
+    runs, without_memory,
+};
 use crate::{
-    disk::format,
-    error,
-    guards::{self, DeletionCandidate},
+    guards::{self, DeletionCandidate, own_disks},
     ownership,
-    ports::{DeletionGround, DomainInfo, HostPorts, Hosts, PoolInfo, VolumeFormat, VolumeInfo},
-    vsi::clone_boot_disk::NO_ROOM_FOR_BOTH,
+    ports::{DeletionGround, DomainInfo, HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
 /// snapshot, in the format of the guest's definition. Before the first deletion the step checks that all copies
-/// exist and are what was recorded, all disks may be deleted, and there is room.
+/// exist and are what was recorded, all disks may be deleted, the guest writes to no other file, and there is room.
 ///
 /// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
 /// The order to replace a disk is spent before the disk is deleted, so without one nothing is. Each restored
@@ -43,6 +45,10 @@ pub struct Params {
     pub snapshot: String,
     /// The disks, and their copies.
     pub disks: Vec<DiskToRestore>,
+    /// Every volume that this journal names, or has named, as a disk that the guest writes to: what it wrote elsewhere
+    /// would not fit the restored disks. Not checked if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<VolumeKey>,
     /// Whether memory is restored with them: then the output has the state of the disks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_memory: bool,
@@ -51,7 +57,7 @@ pub struct Params {
 /// A disk to restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskToRestore {
-    /// The disk and its copy.
+    /// The disk, by the volume that it is now, and its copy.
     #[serde(flatten)]
     pub of: DiskCopy,
     /// The minimum size that the guest will see, in bytes.
@@ -141,6 +147,9 @@ async fn off(
 ) -> Result<Option<DomainInfo>, Failure> {
     let domain = ownership::own_domain(cx, ports, params.uuid).await?;
     without_memory(ports, domain.as_ref())?;
+    if let Some(domain) = &domain {
+        own_disks::writes_only_to(cx, ports, domain, &params.named).await?;
+    }
     match domain.as_ref().filter(|domain| domain.state.is_active()) {
         None => Ok(domain),
         Some(_) => Err(runs(
@@ -174,94 +183,6 @@ async fn ready(
     Ok(sources)
 }
 
-/// Checks the copies and the room as [`RestoreDisks`] does, while the guest may run. Of the copies it checks the
-/// lengths, because hashes need the whole files. Nothing is changed.
-///
-/// # Errors
-/// The reason why the disks would not be restored; port errors by their kind.
-pub async fn foresee(ports: &HostPorts, disks: &[DiskToRestore]) -> Result<(), Failure> {
-    let mut room = RestoredRoom::of(ports).await?;
-    for disk in disks {
-        let copy = copy_of_length(ports, disk).await?;
-        let old = ports.storage.volume(&disk.of.volume).await?;
-        room.add(disk, &copy, old.as_ref());
-    }
-    room.check(ports)
-}
-
-/// [`foresee`] for a boot disk that is made beside the present one.
-///
-/// # Errors
-/// As for [`foresee`]; `VSI0203` with the remedy `--in-place` where the pool has no room for both.
-pub async fn foresee_beside(ports: &HostPorts, disk: &DiskToRestore) -> Result<(), Failure> {
-    let mut room = RestoredRoom::of(ports).await?;
-    let copy = copy_of_length(ports, disk).await?;
-    room.add(disk, &copy, None);
-    let checked = room.check(ports);
-    checked.map_err(|failure| failure.with_remedy(NO_ROOM_FOR_BOTH))
-}
-
-async fn copy_of_length(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
-    let copy = copy_of(ports, disk).await?;
-    if let Some(expected) = &disk.expected {
-        copies::check_length(ports, &copy, expected)?;
-    }
-    Ok(copy)
-}
-
-async fn copy_of(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
-    found(ports, &disk.of.copy, "the snapshot's copy is not there").await
-}
-
-/// The copy of a disk, if it is what was recorded.
-async fn whole_copy(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
-    let copy = copy_of(ports, disk).await?;
-    if let Some(expected) = &disk.expected {
-        copies::check(ports, &copy, expected).await?;
-    }
-    Ok(copy)
-}
-
-/// The pools of a host, with the bytes that restored disks need in them.
-struct RestoredRoom(Vec<(PoolInfo, u64)>);
-
-impl RestoredRoom {
-    async fn of(ports: &HostPorts) -> Result<Self, Failure> {
-        let pools = ports.storage.pools().await?.into_iter();
-        Ok(Self(pools.map(|pool| (pool, 0)).collect()))
-    }
-
-    /// Counts a copy, and the disk that it replaces.
-    fn add(&mut self, disk: &DiskToRestore, copy: &VolumeInfo, old: Option<&VolumeInfo>) {
-        let mut pools = self.0.iter_mut();
-        if let Some((pool, needed)) = pools.find(|(pool, _)| pool.name == disk.of.volume.pool) {
-            let freed = old.map_or(0, |old| old.allocation);
-            pool.available = pool.available.saturating_add(freed);
-            *needed = needed.saturating_add(copy.allocation);
-        }
-    }
-
-    fn check(&self, ports: &HostPorts) -> Result<(), Failure> {
-        let mut pools = self.0.iter();
-        let Some((pool, needed)) = pools.find(|(pool, needed)| *needed > pool.available) else {
-            return Ok(());
-        };
-        Err(error::NO_SPACE
-            .failure(format!(
-                "the disks take {needed} bytes, and the pool would have {}; nothing was changed",
-                pool.available
-            ))
-            .on_host(ports.host.name())
-            .of_object(format!("pool {}", pool.name)))
-    }
-}
-
-/// The format in which the guest has the disk: it cannot read another one.
-fn format_of(domain: Option<&DomainInfo>, disk: &DiskToRestore) -> VolumeFormat {
-    let defined = domain.and_then(|domain| format::of_volume(domain, &disk.of.volume.name));
-    defined.unwrap_or(VolumeFormat::Qcow2)
-}
-
 async fn replace(
     cx: &StepContext,
     ports: &HostPorts,
@@ -269,19 +190,12 @@ async fn replace(
     copy: &VolumeInfo,
     format: VolumeFormat,
 ) -> Result<VolumeInfo, Failure> {
+    // What came since the check would refuse the deletion, after the order is spent.
+    guards::removable(cx, ports, old).await?;
     guards::spend_order(cx, old.key).await?;
     guards::record_replacement(cx, old.key).await?;
     guards::remove(cx, ports, old, DeletionGround::Ordered).await?;
     copy_as(ports, copy, old, format).await
-}
-
-/// Grows a restored disk to the size that the guest will see.
-async fn grow(ports: &HostPorts, disk: &DiskToRestore, made: &VolumeInfo) -> Result<(), Failure> {
-    if let Some(size) = disk.size.filter(|size| *size > made.capacity) {
-        ports.storage.resize(&disk.of.volume, size).await?;
-        ports.storage.sync(&disk.of.volume).await?;
-    }
-    Ok(())
 }
 
 fn doomed<'a>(params: &Params, disk: &'a DiskToRestore) -> DeletionCandidate<'a> {

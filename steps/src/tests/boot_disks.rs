@@ -152,6 +152,7 @@ async fn a_guest_that_runs_is_not_stopped_for_a_disk_that_nobody_ordered_to_repl
     let stop = vsi::StopDomain::new(world.hosts.clone());
     let params = vsi::stop_domain::Params {
         replaced: vec![world.boot()],
+        named: Vec::new(),
         ..stop_params(&world)
     };
     world.ledger.unordered.store(true, Ordering::Relaxed);
@@ -169,6 +170,7 @@ async fn a_guest_that_runs_is_not_stopped_for_a_disk_that_a_layer_of_others_keep
     let stop = vsi::StopDomain::new(world.hosts.clone());
     let params = vsi::stop_domain::Params {
         replaced: vec![world.boot()],
+        named: Vec::new(),
         ..stop_params(&world)
     };
     assert_eq!(refusal(&world, &stop, &params).await, "VSI0210");

@@ -20,6 +20,7 @@ fn create(volume: VolumeKey) -> create_volume::Params {
         format: VolumeFormat::Qcow2,
         recorded: false,
         made: false,
+        adopted: false,
     }
 }
 

@@ -161,6 +161,7 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),
+        named: Vec::new(),
         volumes: Vec::new(),
         stay: Vec::new(),
     }

@@ -230,7 +230,7 @@ proptest! {
             let replaced = ReplacedDefinition {
                 domain: Some(&own),
                 named: &named,
-                boot_disk: None,
+                disks: &[],
             };
             let state = sim.with(|state| state.domains.values().next().unwrap().spec.clone()).await;
             let defined = guards::permit_definition(&cx, &ports, replaced, state).await;

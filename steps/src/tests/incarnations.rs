@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    disk::{CreateVolume, DeleteVolume, create_volume, delete_volume},
+    disk::{CreateVolume, DeleteVolume, FillVolume, create_volume, delete_volume, fill_volume},
     guards,
     ports::{VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
@@ -110,6 +110,7 @@ async fn a_guest_that_starts_on_another_file_is_the_one_that_later_orders_mean()
     let (recorded, identity) = facts.iter().find_map(made_fact).unwrap();
     assert_eq!(recorded, object);
     assert_ne!(identity.as_str(), "/elsewhere born 1");
+    assert!(identity.as_str().contains(" as qcow2"), "{identity}");
 }
 
 /// A data disk that was made, with what its journal recorded of it.
@@ -124,6 +125,7 @@ async fn with_data_disk() -> (World, VolumeKey) {
         format: VolumeFormat::Qcow2,
         recorded: false,
         made: false,
+        adopted: false,
     };
     world.attempt(&create, &params).await.unwrap();
     remember(&world);
@@ -132,14 +134,9 @@ async fn with_data_disk() -> (World, VolumeKey) {
 
 /// Takes into the journal what the steps recorded of data disks.
 fn remember(world: &World) {
-    let identities = world.ledger.identities();
-    assert!(!identities.is_empty());
-    world
-        .attempted
-        .lock()
-        .unwrap()
-        .identities
-        .extend(identities);
+    let others = world.ledger.others();
+    assert!(!others.is_empty());
+    world.attempted.lock().unwrap().others.extend(others);
 }
 
 /// An administrator makes the volume.
@@ -188,6 +185,7 @@ async fn restoration_of(world: &World, key: &VolumeKey) -> restore_disks::Params
             recorded: true,
             expected: None,
         }],
+        named: Vec::new(),
         for_memory: false,
     }
 }
@@ -258,7 +256,127 @@ async fn a_guest_that_starts_on_another_data_disk_is_the_one_that_later_orders_m
         ..world.start_domain()
     };
     world.attempt(&start, &params).await.unwrap();
-    let before = world.attempted.lock().unwrap().identities.clone();
+    let before = world.attempted.lock().unwrap().others.clone();
     remember(&world);
-    assert_ne!(before, world.attempted.lock().unwrap().identities);
+    assert_ne!(before, world.attempted.lock().unwrap().others);
+}
+
+/// Only the VSI that restores a disk may have half of it.
+#[tokio::test(start_paused = true)]
+async fn a_half_restored_data_disk_is_given_to_no_other_guest_and_copied_by_nobody() {
+    let (world, disk) = with_data_disk().await;
+    let restore = RestoreDisks::new(world.hosts.clone());
+    let restoration = restoration_of(&world, &disk).await;
+    let is_lost = Faults::none().at("clone", 1, Fault::LostReply);
+    world.sim().await.set_faults(is_lost).await;
+    world.attempt(&restore, &restoration).await.unwrap_err();
+    remember(&world);
+    let attach = vsi::AttachDataDisks::new(world.hosts.clone());
+    let attached = attachment_of(&world, &disk);
+    assert_eq!(refusal(&world, &attach, &attached).await, "VSI0237");
+    let fill = FillVolume::new(world.hosts.clone());
+    let copy = fill_volume::Params {
+        host: HOST.to_owned(),
+        volume: world.key(&Uuid::from_u128(0xd15d).to_string()),
+        source: disk.clone(),
+        made: false,
+        size: 1 << 20,
+        shared: true,
+    };
+    assert_eq!(refusal(&world, &fill, &copy).await, "VSI0237");
+    world.attempt(&restore, &restoration).await.unwrap();
+    remember(&world);
+    world.attempt(&attach, &attached).await.unwrap();
+}
+
+fn attachment_of(world: &World, disk: &VolumeKey) -> vsi::attach_data_disks::Params {
+    vsi::attach_data_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        disks: vec![vsi::attach_data_disks::Disk {
+            name: "data".to_owned(),
+            volume: disk.clone(),
+            create: None,
+            serial: None,
+            format: None,
+        }],
+        named: Vec::new(),
+    }
+}
+
+/// A newer copy of the journal restored the disk: what the guest wrote since is in the later volume.
+#[tokio::test(start_paused = true)]
+async fn a_data_disk_with_a_later_volume_than_the_journal_knows_is_given_to_no_guest() {
+    let (world, disk) = with_data_disk().await;
+    let later = names::data_disk(POOL, Uuid::from_u128(0xd15c), 1);
+    make_by_hand(&world, &later).await;
+    let attach = vsi::AttachDataDisks::new(world.hosts.clone());
+    let attached = attachment_of(&world, &disk);
+    assert_eq!(refusal(&world, &attach, &attached).await, "VSI0207");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undefined_guest_with_a_later_boot_disk_than_the_journal_knows_is_not_defined() {
+    let world = running().await;
+    world.power_off().await;
+    let known = Objects {
+        made: [first_made(&world)].into(),
+        ..Objects::default()
+    };
+    let world = with_objects(world, known);
+    let outputs = world.outputs.lock().unwrap().clone();
+    world.next_run(None).await;
+    *world.outputs.lock().unwrap() = outputs;
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    sim.with(|state| {
+        state.domains.remove(&uuid);
+    })
+    .await;
+    make_by_hand(&world, &names::boot_disk(POOL, world.uuid, 1)).await;
+    let define = vsi::DefineDomain::new(world.hosts.clone());
+    let definition = vsi::define_domain::Params {
+        named: vec![world.boot()],
+        ..world.define_domain()
+    };
+    assert_eq!(refusal(&world, &define, &definition).await, "VSI0207");
+    world
+        .delete_by_hand(&names::boot_disk(POOL, world.uuid, 1))
+        .await;
+    world.attempt(&define, &definition).await.unwrap();
+}
+
+/// Which volume a disk of an earlier journal is, its guest's definition says.
+#[tokio::test(start_paused = true)]
+async fn an_adopted_data_disk_is_the_volume_that_its_guest_has() {
+    let world = World::new().await;
+    let uid = Uuid::from_u128(0xd15c);
+    let [first, later] = [0, 1].map(|number| names::data_disk(POOL, uid, number));
+    make_by_hand(&world, &first).await;
+    let create = CreateVolume::new(world.hosts.clone());
+    let params = create_volume::Params {
+        host: HOST.to_owned(),
+        volume: first.clone(),
+        size: 1 << 20,
+        format: VolumeFormat::Qcow2,
+        recorded: true,
+        made: true,
+        adopted: true,
+    };
+    world.attempt(&create, &params).await.unwrap();
+    make_by_hand(&world, &later).await;
+    assert_eq!(refusal(&world, &create, &params).await, "VSI0207");
+    world.provision().await.unwrap();
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    let path = format!("/var/lib/libvirt/images/{}", later.name);
+    sim.with(|state| {
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        let mut data = domain.spec.disks[0].clone();
+        data.path = path;
+        domain.spec.disks.push(data);
+    })
+    .await;
+    let found = world.attempt(&create, &params).await.unwrap();
+    let facts = world.ledger.facts.lock().unwrap();
+    let object = guards::object_name(&later);
+    assert!(facts.contains(&ObjectFact::InUse { object }), "{found:?}");
 }

@@ -125,6 +125,7 @@ async fn put_back(world: &World, memory: &SavedMemory) {
         uuid: world.uuid,
         snapshot: "first".to_owned(),
         disks: disks(world).into_iter().map(to_restore).collect(),
+        named: Vec::new(),
         for_memory: true,
     };
     world.drive(&step, &params).await.unwrap();

@@ -35,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
-    model::{EntityId, Failure, FailureClass, Name, Objects, RunId, Text},
+    model::{EntityId, Failure, FailureClass, Name, ObjectInUse, Objects, RunId, Text},
     secret::{MemorySecrets, Secret, Secrets as _},
     step::{
-        Done, ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step, StepContext,
+        Done, ObjectChange, ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step,
+        StepContext,
     },
 };
 
@@ -84,8 +85,8 @@ pub(crate) struct Attempted {
     steps: BTreeSet<(RunId, Name)>,
     /// Whether another run waits for the entity.
     awaited: bool,
-    /// What identifies the objects of entities.
-    pub(crate) identities: BTreeMap<(EntityId, Text), Text>,
+    /// The objects of other entities.
+    pub(crate) others: BTreeMap<EntityId, Objects>,
 }
 
 /// The hosts of a journal that was restored from a backup, which may have forgotten what it did there.
@@ -130,9 +131,8 @@ impl Recorded for Book {
         self.0.lock().unwrap().awaited
     }
 
-    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text> {
-        let key = (owner.clone(), object.clone());
-        self.0.lock().unwrap().identities.get(&key).cloned()
+    fn objects_of(&self, owner: &EntityId) -> Option<Objects> {
+        self.0.lock().unwrap().others.get(owner).cloned()
     }
 }
 
@@ -145,18 +145,40 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// What the step recorded last of the objects of other entities.
-    pub(crate) fn identities(&self) -> BTreeMap<(EntityId, Text), Text> {
-        let facts = self.facts.lock().unwrap();
-        let identities = facts.iter().filter_map(|fact| match fact {
-            ObjectFact::MadeOf {
+    /// What the steps recorded of the objects of other entities.
+    pub(crate) fn others(&self) -> BTreeMap<EntityId, Objects> {
+        let mut others: BTreeMap<EntityId, Objects> = BTreeMap::new();
+        for fact in self.facts.lock().unwrap().iter() {
+            let ObjectFact::Of {
                 owner,
                 object,
-                identity,
-            } => Some(((owner.clone(), object.clone()), identity.clone())),
-            _ => None,
-        });
-        identities.collect()
+                change,
+            } = fact
+            else {
+                continue;
+            };
+            let objects = others.entry(owner.clone()).or_default();
+            objects.begun.remove(object);
+            match change {
+                ObjectChange::Begun => {
+                    objects.begun.insert(object.clone());
+                    objects.newest = Some(object.clone());
+                }
+                ObjectChange::Made(identity) => {
+                    objects.made.insert(object.clone(), identity.clone());
+                }
+                ObjectChange::InUse => {
+                    objects.in_use = Some(ObjectInUse {
+                        object: object.clone(),
+                        generation: 1,
+                    });
+                }
+                ObjectChange::Gone => {
+                    objects.made.remove(object);
+                }
+            }
+        }
+        others
     }
 }
 

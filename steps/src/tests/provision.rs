@@ -320,6 +320,7 @@ async fn data_disks_must_be_there_and_unused_and_keep_their_format() {
         format: VolumeFormat::Raw,
         serial: "data".to_owned(),
         volume: Some(world.key("data-1")),
+        present: None,
     };
     assert_eq!(done.output.disks, [expected]);
     let mut other = World::new().await;

@@ -37,6 +37,7 @@ fn restoring(world: &World) -> restore_disks::Params {
             recorded: true,
             expected: None,
         }],
+        named: Vec::new(),
         for_memory: false,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Writes our mark into the domain's metadata; nothing else of it changes, and its guest is not affected. The
-/// journal records its boot disk, if that has one of our names: the guest writes to it.
+/// journal records its boot disk, if that has one of our names, and its data disks: the guest writes to them.
 ///
 /// Later drift scans compare with its current definition. A crash during the step leaves the old mark or
 /// the new one, which names this run.
@@ -37,6 +37,9 @@ pub struct Params {
     /// Its boot disk, if that has one of our names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<VolumeKey>,
+    /// The volumes of its data disks that this journal has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_disks: Vec<VolumeKey>,
 }
 
 /// What [`AdoptDomain`] found.
@@ -75,7 +78,7 @@ impl Step for AdoptDomain {
         let domain = find(&ports, params.uuid).await?;
         let mark = ownership::mark(cx, params.uuid);
         if domain.mark.as_ref() == Some(&mark) {
-            record_boot_disk(cx, &ports, params).await?;
+            record_disks(cx, &ports, params).await?;
             return Ok(Observed::Present(output(&ports, domain).await?));
         }
         if domain.mark != params.previous_owner {
@@ -91,17 +94,16 @@ impl Step for AdoptDomain {
         let ports = self.hosts.host(&params.host).await?;
         let mark = ownership::mark(cx, params.uuid);
         ports.domains.set_mark(params.uuid, &mark).await?;
-        record_boot_disk(cx, &ports, params).await?;
+        record_disks(cx, &ports, params).await?;
         let domain = find(&ports, params.uuid).await?;
         Ok(Done::updated(output(&ports, domain).await?))
     }
 }
 
-async fn record_boot_disk(
-    cx: &StepContext,
-    ports: &HostPorts,
-    params: &Params,
-) -> Result<(), Failure> {
+async fn record_disks(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    for disk in &params.data_disks {
+        guards::record_adopted(cx, ports, disk).await?;
+    }
     let Some(boot) = &params.boot else {
         return Ok(());
     };

@@ -28,6 +28,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 /// Maximum number of bytes of a program's output that a message repeats.
 const SHOWN: usize = 160;
+/// Maximum number of bytes of an agent's answer. A program's output is a third longer in it.
+const ANSWER_MAX: usize = 256 << 10;
 
 impl ReadyGuest {
     /// Asks a probe once; returns why it is not met now, `None` if it is.
@@ -127,8 +129,8 @@ impl ReadyGuest {
         ports: &HostPorts,
         pattern: &str,
     ) -> PortResult<Result<Option<String>, String>> {
-        let mut budget = MatchBudget::of_guest(&self.namespace, &self.host);
-        find_line(ports, &self.console, pattern, &mut budget).await
+        let budget = MatchBudget::of_guest(self.uuid, &self.namespace, &self.host);
+        find_line(ports, &self.console, pattern, &budget).await
     }
 
     /// The first group of an expression, or its whole match, in the newest line of the console that
@@ -152,10 +154,7 @@ impl ReadyGuest {
     async fn agent(&self, ports: &HostPorts, command: &Value) -> PortResult<Result<Value, String>> {
         let command = command.to_string();
         match ports.domains.agent(self.uuid, &command, ASK_WITHIN).await {
-            Ok(answer) => {
-                let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-                Ok(Ok(answer.get("return").cloned().unwrap_or_default()))
-            }
+            Ok(answer) => Ok(returned(&answer).map(Option::unwrap_or_default)),
             Err(error) => match error.kind {
                 PortErrorKind::WrongState | PortErrorKind::Rejected | PortErrorKind::Other => {
                     Ok(Err(cut(&error.message, SHOWN).to_owned()))
@@ -163,6 +162,18 @@ impl ReadyGuest {
                 _ => Err(error),
             },
         }
+    }
+}
+
+/// What an agent returns; `None` if it returns nothing. The guest decides how long that is.
+pub(super) fn returned(answer: &str) -> Result<Option<Value>, String> {
+    if answer.len() > ANSWER_MAX {
+        let words = "the agent's answer is longer than 256 KiB";
+        return Err(words.to_owned());
+    }
+    match serde_json::from_str(answer) {
+        Ok(Value::Object(mut answer)) => Ok(answer.remove("return")),
+        _ => Ok(None),
     }
 }
 
@@ -192,7 +203,7 @@ async fn find_line(
     ports: &HostPorts,
     log: &VolumeKey,
     pattern: &str,
-    budget: &mut MatchBudget,
+    budget: &MatchBudget,
 ) -> PortResult<Result<Option<String>, String>> {
     let text = pattern.to_owned();
     let compile = move || pattern::compile_recorded(&text);
@@ -219,4 +230,25 @@ async fn find_line(
         .map(|line| cut(&line, LINE_MAX).to_owned())
         .collect();
     Ok(pattern::first_group(&expression, lines, budget).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_answer_of_an_agent_is_not_parsed() {
+        assert_eq!(
+            returned(r#"{"return":{"pid":7}}"#),
+            Ok(Some(json!({"pid": 7})))
+        );
+        for nothing in ["", "7", "[]", "{}", r#"{"error":{}}"#] {
+            assert_eq!(returned(nothing), Ok(None), "{nothing}");
+        }
+        let with = |length: usize| format!(r#"{{"return":"{}"}}"#, "a".repeat(length - 13));
+        assert!(matches!(returned(&with(ANSWER_MAX)), Ok(Some(_))));
+        let long = with(ANSWER_MAX + 1);
+        let refused = returned(&long).unwrap_err();
+        assert!(refused.contains("256 KiB"), "{refused}");
+    }
 }

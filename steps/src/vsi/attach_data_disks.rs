@@ -28,9 +28,9 @@ use crate::{
 /// Maximum length of a serial that a virtio disk can show.
 pub const SERIAL_MAX: usize = 20;
 
-/// Finds every disk. It refuses a disk that another VSI has, running or not, that any other guest writes
-/// to, that has a snapshot's layer over it, or that is not of the format it was first attached with. It
-/// refuses a VSI whose guest writes to a file that this journal does not name.
+/// Finds every disk: the volume that it is now, if restorations made others. It refuses a disk that another VSI has,
+/// running or not, that any other guest writes to, that has a snapshot's layer over it, or that is not of the format it
+/// was first attached with. It refuses a VSI whose guest writes to a file that this journal does not name.
 /// Missing disks are created if an older version left that to this step.
 ///
 /// An existing disk is never made again: its content belongs to the user. A crash during the step leaves
@@ -100,9 +100,19 @@ pub struct Attached {
     pub format: VolumeFormat,
     /// The serial by which the guest finds it.
     pub serial: String,
-    /// The volume; `None` if an older version wrote this.
+    /// The volume by which the journal names the disk; `None` if an older version wrote this.
     #[serde(default)]
     pub volume: Option<VolumeKey>,
+    /// The volume that the disk is now, if that is another: a restoration made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<VolumeKey>,
+}
+
+impl Attached {
+    /// The volume that the disk is now.
+    pub fn present(&self) -> Option<&VolumeKey> {
+        self.present.as_ref().or(self.volume.as_ref())
+    }
 }
 
 impl AttachDataDisks {
@@ -124,9 +134,11 @@ impl Step for AttachDataDisks {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        let own = own_domain(cx, &ports, params).await?;
         let mut found = Vec::new();
         for disk in &params.disks {
-            match inspect(cx, &ports, disk).await? {
+            let key = present_volume(cx, own.as_ref(), disk);
+            match inspect(cx, &ports, disk, &key).await? {
                 Some(volume) => found.push(volume),
                 None => return Ok(Observed::Needed),
             }
@@ -136,9 +148,11 @@ impl Step for AttachDataDisks {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        let own = own_domain(cx, &ports, params).await?;
         let mut all = Vec::new();
         for disk in &params.disks {
-            all.push(match inspect(cx, &ports, disk).await? {
+            let key = present_volume(cx, own.as_ref(), disk);
+            all.push(match inspect(cx, &ports, disk, &key).await? {
                 Some(volume) => volume,
                 None => make(&ports, disk).await?,
             });
@@ -147,25 +161,49 @@ impl Step for AttachDataDisks {
     }
 }
 
+/// The VSI's own domain, if a disk may be another volume than its journal says.
+async fn own_domain(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<Option<DomainInfo>, Failure> {
+    let is_unsure = |disk: &Disk| guards::nameable_volumes(cx, &disk.volume).len() > 1;
+    if !params.disks.iter().any(is_unsure) {
+        return Ok(None);
+    }
+    ownership::own_domain(cx, ports, params.uuid).await
+}
+
+/// The volume that the disk is now. A definition that names a newer one was written by a run that ended before it could
+/// record that; the guest may have written to it since.
+fn present_volume(cx: &StepContext, own: Option<&DomainInfo>, disk: &Disk) -> VolumeKey {
+    let disks = || own.into_iter().flat_map(|own| &own.stored.disks);
+    let is_defined = |key: &VolumeKey| disks().any(|shape| shape.is_called(&key.name));
+    let mut nameable = guards::nameable_volumes(cx, &disk.volume).into_iter();
+    let defined = nameable.find(is_defined);
+    defined.unwrap_or_else(|| guards::current_volume(cx, &disk.volume))
+}
+
 /// The volume; `None` if it is missing and this step has to create it.
 async fn inspect(
     cx: &StepContext,
     ports: &HostPorts,
     disk: &Disk,
+    key: &VolumeKey,
 ) -> Result<Option<VolumeInfo>, Failure> {
-    match (ports.storage.volume(&disk.volume).await?, &disk.create) {
+    match (ports.storage.volume(key).await?, &disk.create) {
         (Some(_), Some(create)) if !create.recorded && !cx.intended_before => {
-            Err(guards::not_ours(ports, &disk.volume))
+            Err(guards::not_ours(ports, key))
         }
         (Some(volume), _) => Ok(Some(volume)),
-        (None, Some(_)) => Ok(None),
-        (None, None) => Err(error::MISSING
+        (None, Some(_)) if *key == disk.volume => Ok(None),
+        (None, _) => Err(error::MISSING
             .failure(format!(
                 "the volume of data disk {} is not there",
                 disk.name
             ))
             .on_host(ports.host.name())
-            .of_object(format!("volume {}", disk.volume))),
+            .of_object(format!("volume {key}"))),
     }
 }
 
@@ -210,6 +248,8 @@ async fn gather(
     let requested = params.disks.iter().zip(serials(&params.disks));
     for (volume, (disk, serial)) in volumes.into_iter().zip(requested) {
         not_reserved(ports, &volume).await?;
+        guards::is_whole_disk(cx, ports, &volume.key)?;
+        guards::is_newest_known(cx, ports, &disk.volume, &host.listed)?;
         host.unused(cx, ports, params.uuid, &volume).await?;
         let pinned = disk.format.or_else(|| defined(&host.domains, &volume));
         let format = format::pinned(ports, &volume, pinned).await?;
@@ -217,7 +257,8 @@ async fn gather(
             path: volume.path,
             format,
             serial,
-            volume: Some(volume.key),
+            volume: Some(disk.volume.clone()),
+            present: Some(volume.key).filter(|key| *key != disk.volume),
         });
     }
     Ok(Output { disks })

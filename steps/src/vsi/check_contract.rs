@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use super::stored_contract;
 use crate::{
-    contract::{self, CheckInputs},
+    contract::{self, Report},
     hpl::cut,
 };
 
@@ -35,6 +35,9 @@ pub struct CheckContract {
 pub struct Params {
     /// The secret that holds the contract.
     pub contract: Name,
+    /// The VSI's namespace; empty in runs that an earlier version recorded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
 }
 
 /// What [`CheckContract`] found. The only text of the contract that it repeats is names of keys.
@@ -66,11 +69,8 @@ impl Step for CheckContract {
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
-        let inputs = CheckInputs {
-            key: None,
-            now: Some(SystemTime::now()),
-        };
-        let report = contract::inspect(contract.expose(), &inputs);
+        let report = contract::inspect_remembered(contract, &params.namespace, "").await?;
+        let report = Report::clone(&report).at(SystemTime::now());
         report.verdict()?;
         let doubts = report.doubts().take(DOUBTS_MAX);
         Ok(Done::present(Output {

@@ -298,8 +298,8 @@ async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<()
     })
 }
 
-/// The remedy where a pool has no room for a new boot disk beside the present one.
-pub(crate) const NO_ROOM_FOR_BOTH: &str = "Free space in the pool: the new boot disk is made beside the present one, which \
+/// The remedy where a pool has no room for a new disk beside the present one.
+pub(crate) const NO_ROOM_FOR_BOTH: &str = "Free space in the pool: the new disk is made beside the present one, which \
                                 the guest keeps until then. Or give up the present one first by `vsiflow rebuild \
                                 NAME --in-place`, or `vsiflow snapshot restore NAME --in-place`.";
 

@@ -11,8 +11,9 @@ use vsiflow_engine::{
 };
 
 use super::{
-    UndefineDomain, attach_data_disks, clone_boot_disk, create_console_log, elsewhere, find_parts,
-    resolve_host, resolve_networks, undefine_domain, write_cidata,
+    UndefineDomain, attach_data_disks, clone_boot_disk, create_console_log,
+    elsewhere::{self, VsiIdentity},
+    find_parts, resolve_host, resolve_networks, undefine_domain, write_cidata,
 };
 use crate::{
     error,
@@ -23,13 +24,15 @@ use crate::{
         DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Graphics, GuestSupport, HostPorts,
         Hosts, MachineSpec, NicSpec, Platform, VolumeFormat, VolumeKey,
     },
+    snapshot::{RestoreBeside, restore_beside},
 };
 
 /// Defines the domain from the outputs of the nodes before it.
 ///
 /// The journal records the boot disk before the definition names it: from then on a guest may write to it, and
-/// only an order destroys it. Nor is the guest given another in its place without one. A boot disk that lasts for one start is no such disk: one of the same name that
-/// lasted is recorded as gone, once the definition of its replacement is written.
+/// only an order destroys it. Nor is the guest given another in its place without one. A boot disk that lasts for one
+/// start is no such disk: one of the same name that lasted is recorded as gone, once the definition of its replacement is
+/// written. A data disk that was restored beside the present one is recorded likewise, before and after.
 ///
 /// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
 /// success was not recorded. A crash during the step leaves no definition or the whole one, because
@@ -141,20 +144,31 @@ impl DefineDomain {
         Self { hosts }
     }
 
-    /// Refuses to define a domain that its host has not, if another host may have the VSI.
+    /// Refuses to define a domain that its host has not, if another host may have the VSI; and to give it an address
+    /// that it has not, if another guest may have that.
     async fn refuse_elsewhere(
         &self,
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
+        before: Option<&DomainInfo>,
     ) -> Result<(), Failure> {
-        let Params {
-            host, uuid, title, ..
-        } = params;
-        if cx.intended_before && !was_undefined(cx) {
-            elsewhere::refuse_moved(cx, &self.hosts, host, *uuid).await?;
+        let (host, vsi) = (&params.host, identity(params));
+        if before.is_some_and(|own| vsi.has_all_addresses(own)) {
+            return Ok(());
         }
-        elsewhere::refuse_forgotten(cx, &self.hosts, host, ports, *uuid, title).await
+        if before.is_none() && cx.intended_before && !was_undefined(cx) {
+            elsewhere::refuse_moved(cx, &self.hosts, host, vsi.uid).await?;
+        }
+        elsewhere::refuse_forgotten(cx, &self.hosts, host, ports, vsi).await
+    }
+}
+
+fn identity(params: &Params) -> VsiIdentity<'_> {
+    VsiIdentity {
+        uid: params.uuid,
+        title: &params.title,
+        macs: &params.macs,
     }
 }
 
@@ -178,6 +192,7 @@ impl Step for DefineDomain {
         };
         // The mark names this run, so the whole definition is from it.
         in_use(cx, params, boot_volume(cx, params)?).await?;
+        data_disks_switched(cx, &ports).await?;
         Ok(Observed::Present(output(own)))
     }
 
@@ -193,21 +208,26 @@ impl Step for DefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        if before.is_none() {
-            self.refuse_elsewhere(cx, &ports, params).await?;
-        }
+        self.refuse_elsewhere(cx, &ports, params, before.as_ref())
+            .await?;
+        let data_disks = restored(cx)?.disks;
+        let replaced = data_disks.iter().map(|disk| &disk.replaces);
         let replaced = ReplacedDefinition {
             domain: before.as_ref(),
             named: &params.named,
-            boot_disk: params.replaces.as_ref(),
+            disks: &params.replaces.iter().chain(replaced).collect::<Vec<_>>(),
         };
         let permit = guards::permit_definition(cx, &ports, replaced, spec(cx, params)?).await?;
+        for disk in &data_disks {
+            guards::record_handed_over(cx, &ports, &disk.volume).await?;
+        }
         let boot = boot_volume(cx, params)?;
         if let Some(boot) = boot.as_ref().filter(|_| !params.disposable) {
             guards::record_made(cx, &ports, boot).await?;
         }
         let domain = ports.domains.define(&permit).await?;
         in_use(cx, params, boot).await?;
+        data_disks_switched(cx, &ports).await?;
         let outcome = if before.is_some() {
             Outcome::Updated
         } else {
@@ -247,6 +267,34 @@ async fn in_use(cx: &StepContext, params: &Params, boot: Option<VolumeKey>) -> R
         cx.ledger.record(ObjectFact::Gone { object }).await?;
     }
     Ok(())
+}
+
+/// Records which volumes the data disks are from now on: those that the run restored, and those that an earlier run
+/// defined without recording it.
+async fn data_disks_switched(cx: &StepContext, ports: &HostPorts) -> Result<(), Failure> {
+    let restored = restored(cx)?.disks;
+    let attached: attach_data_disks::Output = cx.output("attach_data_disks")?;
+    for disk in &attached.disks {
+        let is_replaced = restored
+            .iter()
+            .any(|one| disk.present() == Some(&one.replaces));
+        if let Some(volume) = disk.present.as_ref().filter(|_| !is_replaced) {
+            guards::record_switched(cx, ports, volume).await?;
+        }
+    }
+    for disk in &restored {
+        guards::record_switched(cx, ports, &disk.volume).await?;
+    }
+    Ok(())
+}
+
+/// The data disks that this run made beside the present ones.
+fn restored(cx: &StepContext) -> Result<restore_beside::Output, Failure> {
+    if cx.outputs.contains_key(&Name::of(RestoreBeside::NAME)) {
+        cx.output(RestoreBeside::NAME)
+    } else {
+        Ok(restore_beside::Output::default())
+    }
 }
 
 fn output(domain: DomainInfo) -> Output {
@@ -396,11 +444,16 @@ fn disks(cx: &StepContext, params: &Params) -> Result<Vec<DiskSpec>, Failure> {
         .map(|(path, serial)| disk(path, VolumeFormat::Raw, serial, true, None));
     let mut disks = vec![boot_disk];
     disks.extend(configuration);
-    disks.extend(
-        data.disks
-            .into_iter()
-            .map(|d| disk(d.path, d.format, &d.serial, false, None)),
-    );
+    let restored = restored(cx)?.disks;
+    disks.extend(data.disks.into_iter().map(|attached| {
+        let mut restored = restored.iter();
+        let beside = restored.find(|made| attached.present() == Some(&made.replaces));
+        let (path, format) = match beside {
+            Some(beside) => (beside.path.clone(), beside.format),
+            None => (attached.path, attached.format),
+        };
+        disk(path, format, &attached.serial, false, None)
+    }));
     for (index, spec) in disks.iter_mut().enumerate() {
         spec.target = names::disk_target(index);
     }

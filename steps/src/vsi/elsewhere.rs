@@ -41,9 +41,37 @@ pub(super) async fn refuse_moved(
     }
 }
 
-/// Refuses to make a VSI where its host has none, in a journal that may have forgotten what it did: if its host shows
-/// that, or if another host has the VSI's domain, or a domain of its name that this journal made and does not know.
-/// Other hosts that do not answer are left out.
+/// A VSI by everything that no other domain may have.
+#[derive(Clone, Copy)]
+pub(super) struct VsiIdentity<'a> {
+    pub(super) uid: Uuid,
+    /// `namespace/name`; empty if an older version recorded none.
+    pub(super) title: &'a str,
+    /// Its MAC addresses, as far as they are known and not derived from the UID.
+    pub(super) macs: &'a [String],
+}
+
+impl VsiIdentity<'_> {
+    /// Whether the domain has its name or one of its addresses.
+    fn is_shared_with(&self, domain: &DomainInfo) -> bool {
+        self.macs.iter().any(|mac| has_address(domain, mac))
+            || !self.title.is_empty() && domain.title.as_deref() == Some(self.title)
+    }
+
+    /// Whether the domain has each of its addresses.
+    pub(super) fn has_all_addresses(&self, domain: &DomainInfo) -> bool {
+        self.macs.iter().all(|mac| has_address(domain, mac))
+    }
+}
+
+fn has_address(domain: &DomainInfo, mac: &str) -> bool {
+    let mut cards = domain.shapes().flat_map(|shape| &shape.nics);
+    cards.any(|card| card.mac.eq_ignore_ascii_case(mac))
+}
+
+/// Refuses to make a VSI where its host has none, or to give it another address, in a journal that may have forgotten
+/// what it did: if its host shows that, or if another host has the VSI's domain, or a domain with its name or with an
+/// address of it that this journal changed and does not know. Other hosts that do not answer are left out.
 ///
 /// On its own host every unknown change counts, as before anything that cannot be undone: a newer VSI of another name
 /// may have the address that this one would get.
@@ -55,21 +83,23 @@ pub(super) async fn refuse_forgotten(
     hosts: &Arc<dyn Hosts>,
     here: &str,
     ports: &HostPorts,
-    uid: Uuid,
-    title: &str,
+    vsi: VsiIdentity<'_>,
 ) -> Result<(), Failure> {
     if !hosts.has_forgotten() {
         return Ok(());
     }
     ownership::not_behind_host(cx, ports).await?;
     let is_it = |domain: &DomainInfo| {
-        let is_namesake = !title.is_empty() && domain.title.as_deref() == Some(title);
-        domain.uuid == uid || is_namesake && ownership::not_behind(cx, domain).is_err()
+        let is_unknown = || ownership::not_behind(cx, domain).is_err();
+        domain.uuid == vsi.uid || vsi.is_shared_with(domain) && is_unknown()
     };
     match search(hosts, here, is_it).await {
         None => Ok(()),
         Some((other, domain)) => Err(error::JOURNAL_BEHIND
-            .failure("this host has the VSI, and this copy of the journal does not know that")
+            .failure(
+                "this host has the VSI, or another one with its name or its address, and this copy of the journal does not \
+                 know that",
+            )
             .on_host(other.host.name())
             .of_object(format!("domain {}", domain.uuid))),
     }

@@ -1,4 +1,4 @@
-//! Deletes boot disks that another one has replaced.
+//! Deletes disks that another one has replaced.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
 
-/// Deletes each of these boot disks, which the VSI's definition does not name any more.
+/// Deletes each of these disks, which the VSI's definition does not name any more.
 ///
 /// One that a guest may have written to is deleted only by an order for it, which is spent before. One that no
 /// definition ever named, or that was made for one start, needs none. No domain is excused: a disk that the VSI's
@@ -37,7 +37,7 @@ pub struct Params {
     pub disks: Vec<ReplacedDisk>,
 }
 
-/// A boot disk that was replaced.
+/// A disk that was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedDisk {
     /// Its volume.

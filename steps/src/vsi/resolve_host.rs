@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use super::{
     define_domain::{self, Secure},
-    elsewhere,
+    elsewhere::{self, VsiIdentity},
 };
 use crate::{
     error,
@@ -86,8 +86,13 @@ impl ResolveHost {
         define_domain::offers(ports.host.name(), &guest, params.secure)?;
         active_pool(&ports, &params.pool).await?;
         if let Some(uuid) = params.uuid {
-            let (hosts, here, title) = (&self.hosts, &params.host, &params.title);
-            elsewhere::refuse_forgotten(cx, hosts, here, &ports, uuid, title).await?;
+            // Its addresses are compared before it is defined.
+            let vsi = VsiIdentity {
+                uid: uuid,
+                title: &params.title,
+                macs: &[],
+            };
+            elsewhere::refuse_forgotten(cx, &self.hosts, &params.host, &ports, vsi).await?;
         }
         let (hostname, boot_id, shell) = (facts.hostname, facts.boot_id, facts.shell);
         Ok(Output {

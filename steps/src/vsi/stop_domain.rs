@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error,
-    guards::{self, DomainToUndefine},
+    guards::{self, DomainToUndefine, own_disks},
     ownership,
     ports::{
         DomainInfo, DomainState, HostPorts, Hosts, Leftovers, PortErrorKind, PortResult, VolumeKey,
@@ -71,6 +71,10 @@ pub struct Params {
     /// ordered, and nothing else uses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<VolumeKey>,
+    /// If disks are replaced: every volume that this journal names, or has named, as a disk that the guest writes to. A
+    /// guest that writes to another file keeps running.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<VolumeKey>,
     /// Volumes that are deleted once the guest is off. If one may not be deleted, the guest keeps running.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeToDelete>,
@@ -140,6 +144,7 @@ impl Step for StopDomain {
         let domain = inspect(cx, &ports, params.uuid).await?;
         if let Some(domain) = domain.as_ref().filter(|domain| domain.state.is_active()) {
             if !params.replaced.is_empty() {
+                own_disks::writes_only_to(cx, &ports, domain, &params.named).await?;
                 guards::foresee(cx, &ports, &params.replaced, params.uuid).await?;
             }
             may_be_deleted(cx, &ports, domain, params).await?;

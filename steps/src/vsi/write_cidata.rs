@@ -74,8 +74,14 @@ impl WriteCidata {
     }
 
     async fn build(&self, params: &Params) -> Result<Iso, Failure> {
-        let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
-        let bytes = Bytes::from(bytes(params, contract.expose())?);
+        let user_data = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
+        let is_contract = params.instance.is_none()
+            && !matches!(params.seed, Seed::IgnitionFwCfg | Seed::IgnitionDisk);
+        if is_contract {
+            let report = contract::inspect_remembered(user_data.clone(), "", &params.host).await?;
+            report.verdict()?;
+        }
+        let bytes = Bytes::from(bytes(params, user_data.expose())?);
         Ok(Iso {
             hash: Hash::of(&bytes),
             bytes,
@@ -92,7 +98,6 @@ fn bytes(params: &Params, user_data: &[u8]) -> Result<Vec<u8>, Failure> {
             Cidata::of_instance(params.uuid, user_data, instance, network_config).build()
         }
         (_, None) => {
-            contract::check(user_data)?;
             let cidata = Cidata {
                 user_data: user_data.to_vec(),
                 hostname: params.hostname.clone(),

@@ -5,6 +5,7 @@ apart: so attacks come in the worst form that the daemon still works on, beside 
 """
 import base64
 import contextlib
+import functools
 import glob
 import gzip
 import json
@@ -93,6 +94,15 @@ def quoted_digits(count):
             f"  guest: {{type: cloudInit, networkConfig: {text}}}\n  machine: {{cpus: 1, memory: 512Mi}}\n")
 
 
+def costly_contract(variables=4_000):
+    """A contract with very many wrong variables. Each is another one, because what was found is remembered."""
+    names = "".join(f"        {number}-{random.randrange(1 << 40)}: 1\n" for number in range(variables))
+    text = f"workload: x\nenv: |\n    type: env\n    env:\n{names}"
+    return (f"apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPrem\n"
+            f"metadata: {{name: contract, namespace: hostile}}\nspec:\n  imageURL: {IMAGE}\n"
+            f"  contract: {json.dumps(text)}\n  storagePool: images\n  targetSelector: {{matchLabels: {{}}}}\n")
+
+
 def print_random_bits(state, expected):
     """Writes 1,000 lines of 1,000 random bits to the console of every guest, as a guest may, while no daemon runs."""
     bits, printed = random.Random(1), 0
@@ -126,25 +136,13 @@ class Attacks:
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
 
     def __enter__(self):
-        made = [
-            ("whole lists", self.lists, 4),
-            ("nested references", self.references, 2), ("verifications", self.verifications, 4),
-            ("large bodies", self.bodies, 1), ("unread answers", self.unread, 1), ("strangers", self.strangers, 1),
-            ("packed user-data", self.user_data, 2), ("quoted digits", self.digits, 2),
-            ("repeated names", self.names_again, 4), ("earlier states", self.earlier, 4), ("followers", self.followers, 1),
-            ("archives of 64 GiB", lambda: self.seen("archives of 64 GiB", lambda: self.images.asked), 1),
-            ("images that hardly come", lambda: self.seen("images that hardly come", lambda: self.images.asked_slowly), 1),
-            ("packed images", lambda: self.seen("packed images", lambda: self.images.asked_packed), 1),
-            ("guests that print", lambda: self.state_of("guests that print", "vsi", "bits-0"), 1),
-            ("silent gates", lambda: self.state_of("silent gates", "group", "silent"), 1),
-        ]
         begin = {
             "silent gates": lambda: self.server.apply(HOST, hanging_group(), may_fail=True),
             "archives of 64 GiB": lambda: self.server.apply(HOST, vsi("bomb", "hostile", image=self.images.url)),
             "images that hardly come": self.begin_slow_images,
             "packed images": self.begin_packed_images,
         }
-        unknown = self.names - {name for name, _, _ in made}
+        unknown = self.names - set(NAMES)
         if unknown:
             sys.exit(f"these attacks are unknown: {', '.join(unknown)}")
         # The daemon starts again for them.
@@ -152,12 +150,12 @@ class Attacks:
         for name, start in begin.items():
             if self.is_made(name):
                 start()
-        for name, attack, times in made:
+        for name, attack, times in ATTACKS:
             if not self.is_made(name):
                 continue
             self.counted[name] = self.refusals[name] = 0
             for _ in range(times):
-                thread = threading.Thread(target=self.repeat, args=(name, attack), daemon=True)
+                thread = threading.Thread(target=self.repeat, args=(name, functools.partial(attack, self)), daemon=True)
                 self.threads.append(thread)
                 thread.start()
         return self
@@ -298,12 +296,27 @@ class Attacks:
         """Whole objects of all namespaces, as often as a viewer may."""
         self.request("whole lists", "viewer", "/v1/table", {"kind": "vsi", "query": {"objects": True}})
 
+    def path_lists(self):
+        """The same by the paths that generated clients use."""
+        kind = random.choice(["virtualservers", "disks", "virtualserversnapshots", "virtualserverpools"])
+        head = (f"GET /v1/{kind} HTTP/1.1\r\nHost: {self.server.listen}\r\n"
+                f"Authorization: Bearer {self.server.tokens['viewer']}\r\nConnection: close\r\n\r\n")
+        self.exchange("lists by path", head.encode())
+
+    def contracts(self):
+        """Changes of a VSI whose contract takes long to check, one after another."""
+        done = self.server.ask("--host", HOST, "apply", "-f", "-", text=costly_contract())
+        if done.returncode in DID_NOTHING:
+            self.refuse("costly contracts")
+        else:
+            self.count("costly contracts")
+
     def references(self):
         for length in (1_400_000, LONGEST_TEXT - 2):
             self.plan("nested references", nested_references(length))
 
     def verifications(self):
-        self.send("verifications", "viewer", ["audit", "verify"])
+        self.request("verifications", "viewer", "/v1/audit/verify", {})
 
     def bodies(self):
         """40 MiB of an operator, which are refused, and 10 MiB of an administrator."""
@@ -381,3 +394,19 @@ class Attacks:
         if object_name in shown:
             self.count(name)
         self.ended.wait(1)
+
+
+# Each attack: its name, one time of it, and how many threads make it.
+ATTACKS = [
+    ("whole lists", Attacks.lists, 4), ("lists by path", Attacks.path_lists, 4), ("costly contracts", Attacks.contracts, 2),
+    ("nested references", Attacks.references, 2), ("verifications", Attacks.verifications, 4),
+    ("large bodies", Attacks.bodies, 1), ("unread answers", Attacks.unread, 1), ("strangers", Attacks.strangers, 1),
+    ("packed user-data", Attacks.user_data, 2), ("quoted digits", Attacks.digits, 2),
+    ("repeated names", Attacks.names_again, 4), ("earlier states", Attacks.earlier, 4), ("followers", Attacks.followers, 1),
+    ("archives of 64 GiB", lambda made: made.seen("archives of 64 GiB", lambda: made.images.asked), 1),
+    ("images that hardly come", lambda made: made.seen("images that hardly come", lambda: made.images.asked_slowly), 1),
+    ("packed images", lambda made: made.seen("packed images", lambda: made.images.asked_packed), 1),
+    ("guests that print", lambda made: made.state_of("guests that print", "vsi", "bits-0"), 1),
+    ("silent gates", lambda made: made.state_of("silent gates", "group", "silent"), 1),
+]
+NAMES = [name for name, _, _ in ATTACKS]

@@ -20,7 +20,7 @@ pub(super) fn user_data(edition: u32) -> String {
     } else {
         "good"
     };
-    format!("#cloud-config\n# {word}\n")
+    format!("#cloud-config\n# {word} {edition}\n")
 }
 
 /// A jump of the clock, years ahead or back, in milliseconds.

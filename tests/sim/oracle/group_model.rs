@@ -24,7 +24,8 @@ pub(super) struct GroupDemand {
     pub(super) items: BTreeMap<&'static str, ItemDemand>,
     /// Whether one member opens the gate of the first wave.
     pub(super) any: bool,
-    pub(super) outputs: BTreeSet<&'static str>,
+    /// Each is matched in the console of its member by this pattern.
+    pub(super) outputs: BTreeMap<&'static str, &'static str>,
 }
 
 /// A guest of a member.
@@ -143,7 +144,14 @@ impl GroupModel {
             .members
             .iter()
             .filter(|(uid, member)| serves(uid, member));
-        self.serving = serving.map(|(uid, _)| *uid).collect();
+        let serving = serving.map(|(uid, _)| *uid).collect();
+        let served = std::mem::replace(&mut self.serving, serving);
+        let mut taken = served.difference(&self.serving);
+        let taken = taken.find_map(|uid| before.get(uid).filter(|one| !self.may_be_taken(one)));
+        if let Some(member) = taken {
+            let message = format!("{member:?} is taken away for nothing: {:?}", self.demands);
+            self.wrong.get_or_insert(message);
+        }
         let demand = self.demand();
         let mut first = self.members.iter().filter(|(_, member)| {
             WAVES[0].contains(&member.item) && demand.items[member.item].edition == member.edition
@@ -173,6 +181,17 @@ impl GroupModel {
             let message = format!("{member:?} comes too early: {demands:?}, {before:?}");
             self.wrong.get_or_insert(message);
         }
+    }
+
+    /// Whether a member that serves leaves its host, is removed, or has another or none in its place, by a demand that
+    /// may still show.
+    fn may_be_taken(&self, member: &SeenMember) -> bool {
+        let mut demands = self.demands.iter();
+        let is_changed = demands.any(|demand| {
+            let asked = demand.items[member.item];
+            member.number >= asked.replicas || member.edition != asked.edition
+        });
+        self.is_draining || member.item == REMOVED || is_changed
     }
 
     /// A cordoned member is neither made again nor changed.

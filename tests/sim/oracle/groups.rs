@@ -9,89 +9,43 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::time::Instant;
 use uuid::Uuid;
-use vsiflow_engine::secret::Secret;
-use vsiflow_steps::{guest::GuestType, ports::DomainState, sim::SimHosts};
-use vsiflow_workflows::{
-    fleet::{Change, Fleet, Verdict},
-    spec::{
-        Resolved,
-        group::{Gate, OutputPlace, OutputSource, Quorum, ResolvedItem, ResolvedWave},
-    },
+use vsiflow_steps::{
+    ports::{DomainState, StoragePort as _, VolumeKey},
+    sim::{SimHostState, SimHosts},
 };
+use vsiflow_workflows::fleet::{Change, Fleet, Verdict};
 
 use super::{
-    controller_game::{self, ControllerGame, SETTLES, drawn_jump_ms, user_data},
+    controller_game::{self, ControllerGame, SETTLES, drawn_jump_ms},
     group_acts::GroupActs,
+    group_documents::{FILLED, GIVES, VALUE, document, without_host_of_removed},
     group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     next_process, start,
 };
 use crate::{
-    documents::{Group, PoolDocument, VsiDocument, quota},
+    documents::{POOL, quota},
     gate::{CrashGate, CrashMoment},
     ownership,
     world::{CrashWorld, HOSTS, in_virtual_time, user},
 };
 
 const EVERY: Duration = Duration::from_millis(100);
+/// Patterns that match what every guest prints.
+const VERSION: &str = "Linux version ([0-9.]+)";
+const LOGIN: &str = "(login):";
+/// A pattern that no guest's console matches.
+const NEVER: &str = "(never printed)";
 
-fn document(demand: &GroupDemand) -> Resolved {
-    let mut resolved = Group { member: member(2) }.resolved();
-    let group = resolved.groups.first_mut().unwrap();
-    group.outputs = demand.outputs.iter().map(|item| output(item)).collect();
-    let names = ["first", "second", "third"];
-    let waves = names.iter().zip(WAVES);
-    group.waves = waves
-        .map(|(name, items)| ResolvedWave {
-            name: (*name).to_owned(),
-            gate: Gate {
-                members: if demand.any && *name == "first" {
-                    Quorum::Any
-                } else {
-                    Quorum::All
-                },
-                ..Gate::default()
-            },
-            items: items
-                .iter()
-                .map(|item| resolved_item(demand, item))
-                .collect(),
-        })
-        .collect();
-    resolved
+fn unread_output(item: &str) -> String {
+    format!("output of-{item} was not read")
 }
 
-fn resolved_item(demand: &GroupDemand, name: &str) -> ResolvedItem {
-    let asked = demand.items[name];
-    let pool = PoolDocument {
-        replicas: Some(asked.replicas),
-        member: member(asked.edition),
-        disk: false,
-        evictable: true,
-    };
-    let mut pool = pool.resolved().pools.pop().unwrap();
-    (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
-    pool.template.contract = Secret::new(user_data(asked.edition));
-    ResolvedItem {
-        name: name.to_owned(),
-        single: false,
-        remove_after: (name == REMOVED).then(|| "second".to_owned()),
-        pool,
-    }
-}
-
-fn member(cpus: u32) -> VsiDocument {
-    let mut member = VsiDocument::new("grp", 1, "").server(GuestType::CloudInit);
-    member.cpus = cpus;
-    member
-}
-
-fn output(item: &str) -> OutputSource {
-    OutputSource {
-        name: format!("of-{item}"),
-        item: item.to_owned(),
-        number: 0,
-        from: OutputPlace::Console("Linux version ([0-9.]+)".to_owned()),
-        secret: false,
+/// A pattern that matches another text than this one.
+fn other_pattern(pattern: Option<&str>) -> &'static str {
+    if pattern == Some(VERSION) {
+        LOGIN
+    } else {
+        VERSION
     }
 }
 
@@ -104,6 +58,8 @@ struct GroupGame {
     model: Arc<Mutex<GroupModel>>,
     gate: Arc<CrashGate>,
     fleet: Fleet,
+    /// The value of an output that the first member of [`FILLED`] was made with.
+    value: Option<String>,
 }
 
 /// Plays the game of this seed to its end.
@@ -121,6 +77,7 @@ pub fn play(seed: u64) -> Result<(), String> {
             model,
             gate,
             fleet,
+            value: None,
         };
         let played = controller_game::play(&mut game).await;
         observer.abort();
@@ -169,10 +126,12 @@ impl GroupGame {
     }
 
     async fn same_is_no_change(&self, demand: &GroupDemand) -> Result<(), String> {
-        let again = self.fleet.apply(document(demand), user()).await;
-        let again = again.map_err(|error| format!("the same document is refused: {error}"))?;
-        if again.iter().any(|one| one.change != Change::Unchanged) {
-            return Err("the same document is a change".to_owned());
+        for same in [document(demand), without_host_of_removed(demand)] {
+            let again = self.fleet.apply(same, user()).await;
+            let again = again.map_err(|error| format!("the same document is refused: {error}"))?;
+            if again.iter().any(|one| one.change != Change::Unchanged) {
+                return Err("the same document is a change".to_owned());
+            }
         }
         Ok(())
     }
@@ -214,6 +173,52 @@ impl GroupGame {
         Ok(())
     }
 
+    /// An output whose pattern never matches keeps no other one from being read, and is read once it matches.
+    async fn break_output(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        let mut demand = self.model.lock().unwrap().demand();
+        if ["d", "e"]
+            .iter()
+            .any(|item| demand.items[item].replicas == 0)
+        {
+            return Ok(());
+        }
+        let before = demand.outputs.insert("d", NEVER);
+        let other = other_pattern(demand.outputs.get("e").copied());
+        demand.outputs.insert("e", other);
+        self.ask(demand.clone()).await?;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let read = self.outputs_are_read().await;
+        let unread = read.err().unwrap_or_default();
+        if unread != unread_output("d") {
+            return Err(format!("beside an output that cannot be read: {unread:?}"));
+        }
+        demand.outputs.insert("d", other_pattern(before));
+        self.ask(demand).await
+    }
+
+    /// The members of [`FILLED`] have the value that the first one was made with, wherever the document takes it from later.
+    async fn check_values(&mut self) -> Result<(), String> {
+        for host in HOSTS {
+            let sim = self.world.hosts.sim(host).await.unwrap();
+            for seed in sim.with(|state| seeds(state)).await {
+                let bytes = sim.read(&seed, 0, 1 << 20).await;
+                let bytes = bytes.map_err(|error| error.to_string())?;
+                let text = String::from_utf8_lossy(&bytes);
+                let value = text
+                    .split(VALUE)
+                    .nth(1)
+                    .and_then(|rest| rest.lines().next());
+                let value = value.ok_or_else(|| format!("{seed} has no value"))?;
+                let first = self.value.get_or_insert_with(|| value.to_owned());
+                if first != value {
+                    return Err(format!("{seed} has {value:?} where others have {first:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn outputs_are_read(&self) -> Result<(), String> {
         let demand = self.model.lock().unwrap().demand();
         let group = self.fleet.groups().get("default", "grp").await;
@@ -221,7 +226,7 @@ impl GroupGame {
         for output in outputs.iter().filter(|output| !output.found) {
             let item = output.name.trim_start_matches("of-");
             if demand.items[item].replicas > 0 {
-                return Err(format!("output {} was not read", output.name));
+                return Err(unread_output(item));
             }
         }
         Ok(())
@@ -240,6 +245,7 @@ impl ControllerGame for GroupGame {
             let (replicas, edition) = (self.random.random_range(1..3), 2);
             demand.items.insert(item, ItemDemand { replicas, edition });
         }
+        demand.outputs.insert(GIVES, VERSION);
         self.ask(demand).await
     }
 
@@ -248,12 +254,13 @@ impl ControllerGame for GroupGame {
         let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
         let item = *items.choose(&mut self.random).unwrap();
         let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..14) {
+        match self.random.random_range(0..16) {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
             5 => {
                 if item != REMOVED && asked.replicas > 0 {
-                    demand.outputs.insert(item);
+                    let other = other_pattern(demand.outputs.get(item).copied());
+                    demand.outputs.insert(item, other);
                 }
             }
             6 => return self.kill().await,
@@ -265,6 +272,12 @@ impl ControllerGame for GroupGame {
             9 => return self.break_template(demand, item).await,
             10 => return self.drain().await,
             11 => return self.cordon_member(item).await,
+            12 => return self.break_output().await,
+            13 => {
+                let other = other_pattern(demand.outputs.get(GIVES).copied());
+                demand.outputs.insert(GIVES, other);
+                demand.items.get_mut(FILLED).unwrap().replicas = self.random.random_range(1..4);
+            }
             _ => return self.fill_quota().await,
         }
         self.ask(demand).await
@@ -284,7 +297,7 @@ impl ControllerGame for GroupGame {
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.model.lock().unwrap().settled();
-        Ok(())
+        self.check_values().await
     }
 
     async fn calm(&mut self) -> Result<(), String> {
@@ -307,6 +320,22 @@ async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<GroupModel>>) {
         model.lock().unwrap().observe(Instant::now(), members);
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// The seeds of the members of [`FILLED`] on a host.
+fn seeds(state: &SimHostState) -> Vec<VolumeKey> {
+    let own = format!("default/grp-{FILLED}-");
+    let domains = state.domains.iter();
+    let own = domains.filter(|(_, domain)| domain.spec.title.starts_with(&own));
+    let names: Vec<_> = own.map(|(uid, _)| format!("cidata-{uid}")).collect();
+    let pool = state.pools.get(POOL);
+    let volumes = pool.iter().flat_map(|pool| pool.volumes.keys());
+    let seeds = volumes.filter(|volume| names.iter().any(|name| volume.starts_with(name)));
+    let key = |name: &String| VolumeKey {
+        pool: POOL.to_owned(),
+        name: name.clone(),
+    };
+    seeds.map(key).collect()
 }
 
 /// The members of the group on all hosts.

@@ -7,10 +7,12 @@
 
 mod controller_game;
 mod group_acts;
+mod group_documents;
 mod group_model;
 mod groups;
 mod pool_model;
 mod pools;
+mod quotas;
 mod schedule_game;
 mod schedule_model;
 mod schedules;
@@ -91,6 +93,11 @@ fn pools_keep_what_their_page_promises() {
 #[test]
 fn groups_and_quotas_keep_what_their_pages_promise() {
     play_games(groups::play);
+}
+
+#[test]
+fn quotas_of_disks_keep_what_their_page_promises() {
+    play_games(quotas::play);
 }
 
 #[test]

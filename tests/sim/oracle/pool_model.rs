@@ -18,6 +18,12 @@ pub(super) struct PoolDemand {
 }
 
 impl PoolDemand {
+    /// Whether this guest stays as it is, as far as this demand goes.
+    fn keeps(&self, guest: &SeenGuest) -> bool {
+        let is_as_asked = guest.edition == self.edition || guest.number < self.partition;
+        guest.number < self.replicas && is_as_asked
+    }
+
     /// How many members have to serve while the pool replaces others.
     fn floor(&self) -> usize {
         self.replicas.saturating_sub(self.max_unavailable) as usize
@@ -66,6 +72,8 @@ pub(super) struct PoolModel {
     /// Since when members are cordoned.
     cordoned: BTreeMap<u32, Instant>,
     drained: Option<DrainedHost>,
+    /// The host that was drained last, and when that ended: what had begun to leave it still leaves.
+    left: Option<(&'static str, Instant)>,
     pub(super) wrong: Option<String>,
 }
 
@@ -81,6 +89,7 @@ impl PoolModel {
             excused: BTreeMap::new(),
             cordoned: BTreeMap::new(),
             drained: None,
+            left: None,
             wrong: None,
         }
     }
@@ -107,11 +116,14 @@ impl PoolModel {
 
     /// A user cordons this member, or ends that.
     pub(super) fn cordon(&mut self, number: u32, is_cordoned: bool) {
+        // The pool may have looked at any moment until now.
+        self.note_rollout();
         if is_cordoned {
             self.cordoned.insert(number, Instant::now());
         } else {
             self.cordoned.remove(&number);
         }
+        self.note_rollout();
     }
 
     /// A user drains a host.
@@ -135,7 +147,8 @@ impl PoolModel {
 
     /// A user lets the host take members again.
     pub(super) fn uncordon(&mut self) {
-        self.drained = None;
+        let drained = self.drained.take();
+        self.left = drained.map(|drained| (drained.host, Instant::now()));
     }
 
     /// Whether the object of the pool counts its members as the page says while everything is as asked.
@@ -161,15 +174,26 @@ impl PoolModel {
         }
     }
 
+    fn note_rollout(&mut self) {
+        if self.is_rolled_out() {
+            self.rolled_out.insert(self.demand().edition);
+        }
+    }
+
+    /// Whether the rollout reached every member. It leaves out those that are cordoned; where it left out all, none
+    /// was rolled out.
     fn is_rolled_out(&self) -> bool {
         let demand = self.demand();
-        (0..demand.replicas).all(|number| {
-            let mut members = self.guests.values().filter(|guest| guest.number == number);
-            let its = |guest: &SeenGuest| {
-                guest.edition == demand.edition && self.serving.contains(&guest.uid)
-            };
-            members.next().is_some_and(its)
-        })
+        let reached = (0..demand.replicas).filter(|number| !self.cordoned.contains_key(number));
+        let mut reached = reached.peekable();
+        reached.peek().is_some()
+            && reached.all(|number| {
+                let mut members = self.guests.values().filter(|guest| guest.number == number);
+                let its = |guest: &SeenGuest| {
+                    guest.edition == demand.edition && self.serving.contains(&guest.uid)
+                };
+                members.next().is_some_and(its)
+            })
     }
 
     /// Holds what the hosts show now against the demands.
@@ -195,10 +219,8 @@ impl PoolModel {
                     .get_or_insert(format!("two guests are member {number}"));
             }
         }
-        self.check_serving(now);
-        if self.is_rolled_out() {
-            self.rolled_out.insert(self.demand().edition);
-        }
+        self.check_serving(now, &before);
+        self.note_rollout();
     }
 
     /// A member is made, or changed, only as a demand asks.
@@ -253,8 +275,20 @@ impl PoolModel {
             || self.rolled_out.contains(&guest.edition)
     }
 
-    /// A guest that serves is taken away only if enough others serve.
-    fn check_serving(&mut self, now: Instant) {
+    /// Whether a user took this guest away, it leaves its host, or a demand that may still show has another in its
+    /// place or none.
+    fn may_be_taken(&self, now: Instant, guest: &SeenGuest) -> bool {
+        let is_excused = self.excused.get(&guest.number) == Some(&guest.uid);
+        let mut drained = self.drained.iter();
+        let mut left = self.left.iter();
+        let leaves = drained.any(|drained| drained.host == guest.host)
+            || left.any(|(host, at)| *host == guest.host && now.duration_since(*at) <= LAG);
+        let mut demands = self.demands.iter();
+        is_excused || leaves || demands.any(|(_, demand)| !demand.keeps(guest))
+    }
+
+    /// A guest that serves is taken away only for a reason, and only if enough others serve.
+    fn check_serving(&mut self, now: Instant, guests_before: &BTreeMap<Uuid, SeenGuest>) {
         let before = std::mem::take(&mut self.serving);
         for guest in self.guests.values().filter(|guest| guest.edition != BROKEN) {
             let Some(started) = guest.started else {
@@ -277,10 +311,15 @@ impl PoolModel {
             }
         }
         let taken = before.difference(&self.serving);
+        let taken: Vec<_> = taken.filter_map(|uid| guests_before.get(uid)).collect();
+        if let Some(guest) = taken.iter().find(|guest| !self.may_be_taken(now, guest)) {
+            let message = format!("{guest:?} is taken away for nothing: {:?}", self.demands);
+            self.wrong.get_or_insert(message);
+        }
         let floors = self.demands.iter().map(|(_, demand)| demand.floor());
         let floor = floors.min().unwrap_or(0).saturating_sub(self.excused.len());
         let serve = self.serving.len();
-        if taken.count() > 0 && serve < floor {
+        if !taken.is_empty() && serve < floor {
             let message = format!("{serve} serve, and {floor} have to: {:?}", self.demands);
             self.wrong.get_or_insert(message);
         }

@@ -57,7 +57,7 @@ pub fn play(seed: u64) -> Result<(), String> {
 
 fn document(demand: &PoolDemand) -> Resolved {
     let mut member = VsiDocument::new("web", 1, "").server(GuestType::CloudInit);
-    member.cpus = demand.edition;
+    (member.cpus, member.edition) = (demand.edition, demand.edition);
     member.boot = "ephemeral";
     if demand.edition == BROKEN {
         member.guest = Guest::Hangs;
@@ -143,17 +143,25 @@ impl PoolGame {
     }
 
     /// A member is cordoned for a while, in which it may be deleted, or its template changed.
-    async fn cordon_member(&mut self, mut demand: PoolDemand) -> Result<(), String> {
+    async fn cordon_member(&mut self) -> Result<(), String> {
+        let is_settled = self.random.random_bool(0.5);
+        if is_settled {
+            self.settle().await?;
+        }
+        let mut demand = self.model.lock().unwrap().demand().clone();
         let number = self.random.random_range(0..demand.replicas);
         self.cordon(number, true).await?;
         self.model.lock().unwrap().cordon(number, true);
-        if self.random.random_bool(0.7) {
+        if is_settled {
+            Box::pin(self.roll_out_twice(demand, number)).await?;
+        } else if self.random.random_bool(0.7) {
             // What began before is over.
             tokio::time::sleep(Duration::from_secs(50)).await;
             if self.random.random_bool(0.5) {
                 self.delete(number).await;
             } else {
-                (demand.edition, demand.partition) = (demand.edition % 4 + 1, 0);
+                demand.edition = demand.edition % 4 + 1;
+                demand.partition = *[0, 1, demand.replicas].choose(&mut self.random).unwrap();
                 self.model.lock().unwrap().ask(demand.clone());
                 self.apply(&demand).await?;
             }
@@ -162,6 +170,28 @@ impl PoolGame {
         tokio::time::sleep(Duration::from_millis(wait)).await;
         self.model.lock().unwrap().cordon(number, false);
         self.cordon(number, false).await
+    }
+
+    /// Two templates come one after the other while a member is cordoned, the second one for members from a partition
+    /// on alone. A member below it is deleted, and made again from the first one.
+    async fn roll_out_twice(
+        &mut self,
+        mut demand: PoolDemand,
+        cordoned: u32,
+    ) -> Result<(), String> {
+        (demand.edition, demand.partition) = (demand.edition % 4 + 1, 0);
+        self.model.lock().unwrap().ask(demand.clone());
+        self.apply(&demand).await?;
+        self.settle().await?;
+        (demand.edition, demand.partition) = (demand.edition % 4 + 1, demand.replicas);
+        self.model.lock().unwrap().ask(demand.clone());
+        self.apply(&demand).await?;
+        let others = (0..demand.replicas).filter(|number| *number != cordoned);
+        let others: Vec<_> = others.collect();
+        if let Some(number) = others.choose(&mut self.random) {
+            self.delete(*number).await;
+        }
+        self.settle().await
     }
 
     async fn cordon(&self, number: u32, is_cordoned: bool) -> Result<(), String> {
@@ -177,9 +207,9 @@ impl PoolGame {
         if is_awaited {
             self.settle().await?;
         }
+        self.model.lock().unwrap().drain(host);
         let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
         drained.map_err(|error| error.to_string())?;
-        self.model.lock().unwrap().drain(host);
         if is_awaited {
             self.finish_drain().await?;
         } else {
@@ -270,6 +300,9 @@ impl ControllerGame for PoolGame {
                 demand.replicas = other.replicas;
                 (demand.max_unavailable, demand.max_surge) =
                     (other.max_unavailable, other.max_surge);
+                if self.random.random_bool(0.5) {
+                    demand.edition = other.edition;
+                }
                 self.ask(demand).await
             }
             4 | 5 => self.revert(demand).await,
@@ -282,7 +315,7 @@ impl ControllerGame for PoolGame {
                 self.delete(number).await;
                 Ok(())
             }
-            9 => self.cordon_member(demand).await,
+            9 => self.cordon_member().await,
             10 => self.drain().await,
             11 => self.jump(),
             _ => self.kill().await,

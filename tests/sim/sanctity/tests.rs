@@ -75,6 +75,13 @@ fn nothing_that_a_guest_wrote_is_lost_without_an_order() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// An older copy of the journal had nothing of a VSI that ran. Its deletion left the guest running, and the next VSI got
+/// its MAC address.
+#[test]
+fn a_deletion_in_an_older_journal_gives_no_address_away() {
+    play(74515, None, false).unwrap();
+}
+
 /// Plays games until one fails as expected. The earlier seeds do not show the defect at present.
 fn finds(defect: Defect, first: u64, expected: &str) {
     let since = Instant::now();

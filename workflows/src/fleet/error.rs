@@ -75,7 +75,8 @@ impl FleetError {
         Self::new(FleetErrorKind::Blocked, failure)
     }
 
-    pub(crate) fn defect(message: impl AsRef<str>) -> Self {
+    /// The error of what must not happen: a defect of this program.
+    pub fn defect(message: impl AsRef<str>) -> Self {
         let failure = Failure::new(FailureClass::Blocked, "VSI0001", message)
             .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`");
         Self::new(FleetErrorKind::Failed, failure)

@@ -134,10 +134,11 @@ impl<R: NamedRecord> KnownRecord<R> {
 
 impl Fleet {
     /// Whether the controller of a pool or a group may not replace or delete what it made: what it was ordered was
-    /// ordered before the journal was restored, and may have been taken back since.
-    pub(in crate::fleet) fn lacks_order<R>(&self, known: &KnownRecord<R>) -> bool {
+    /// ordered before the journal was restored, and may have been taken back since. A deletion may have been cancelled.
+    pub(in crate::fleet) fn lacks_order<R: NamedRecord>(&self, known: &KnownRecord<R>) -> bool {
         let KnownRecord { entity, state, .. } = known;
-        self.reach.has_forgotten() && !orders::members_are_ordered(entity, state)
+        let needs_order = self.reach.has_forgotten() || known.is_deleting();
+        needs_order && !orders::members_are_ordered(entity, state)
     }
 
     /// Records that a pool or a group is to be deleted or forgotten by this workflow. Only a deletion is ordered.

@@ -44,7 +44,7 @@ use std::{
 };
 
 pub use apply::prune::LeftOut;
-pub use apply::{Applied, Change};
+pub use apply::{Applied, Change, RetainedByDocument};
 pub use disk::export::DiskToExport;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
@@ -59,7 +59,7 @@ pub use handle::{
     PlacementHandle, PoolHandle, QuotaHandle, ServerTypeHandle, SnapshotHandle, TokenHandle,
     VsiHandle,
 };
-pub use history::events::{EventReader, HistoryError, HistoryLine, took};
+pub use history::events::{EventReader, HistoryError, HistoryLine, LinePage, took};
 pub use history::evidence::EvidencePlace;
 pub use history::listings::{HostObject, HostRoom, PoolRoom, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
@@ -73,6 +73,7 @@ pub use host::inventory::{InventoryItem, Owner};
 pub use host::scan::DriftReport;
 pub use host::usage::GuestUsage;
 pub use host::watch::{HostScan, SCAN_QUEUE};
+pub use image::local::UnfitImage;
 pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
@@ -193,6 +194,7 @@ pub struct Fleet {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) secrets: Arc<dyn Secrets>,
+    images: Arc<dyn ImageSource>,
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
     pub(crate) reach: Arc<Reach>,
@@ -308,6 +310,7 @@ impl Fleet {
             journal: parts.journal,
             blobs: parts.blobs,
             secrets: parts.secrets,
+            images,
             hosts,
             reach,
             directory: parts.directory,

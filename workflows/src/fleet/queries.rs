@@ -7,7 +7,7 @@ use vsiflow_engine::{
     journal::{Entry, Offset, Record},
     model::{EntityId, Failure, StreamId, Timestamp},
 };
-use vsiflow_steps::contract::{self, CheckInputs};
+use vsiflow_steps::{contract, names};
 
 use super::{
     DiskHandle, Fleet, FleetError, HistoryHandle, VsiHandle, VsiObject, index::Known,
@@ -74,9 +74,10 @@ impl VsiHandle<'_> {
             let Ok(contract) = self.fleet.secrets.get(&known.record.contract).await else {
                 continue;
             };
-            let report = contract::inspect(contract.expose(), &CheckInputs::default());
+            let vsi = &known.record.vsi;
+            let checked = contract::inspect_remembered(contract, &vsi.namespace, &vsi.host);
+            let Ok(report) = checked.await else { continue };
             if let Some(lifetime) = report.certificate {
-                let vsi = &known.record.vsi;
                 ends.push((vsi.namespace.clone(), vsi.name.clone(), lifetime.not_after));
             }
         }
@@ -91,10 +92,10 @@ impl DiskHandle<'_> {
     /// When the journal cannot be read.
     pub async fn users(self, uid: Uuid) -> Result<Vec<String>, FleetError> {
         let known = self.fleet.known_with(uid).await?;
-        let volume = uid.to_string();
         let has = |vsi: &Known, disk: &DesiredDisk| {
             // A disk that came with an adopted VSI is known by its volume only.
-            vsi_graph::volume(&vsi.record, disk).name == volume
+            let volume = vsi_graph::volume(&vsi.record, disk).name;
+            names::is_of_data_disk(&volume, uid)
                 || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
         };
         let uses = |vsi: &&Known| {

@@ -21,6 +21,7 @@ use vsiflow_steps::vsi::DefineDomain;
 
 use super::{
     ErrorKind, Fleet, FleetError,
+    history::events,
     object::{Condition, Metadata, condition, qualified, rfc3339},
 };
 use crate::{
@@ -37,6 +38,9 @@ use crate::{
 #[derive(Default)]
 pub(super) struct SeenBlobs(Mutex<HashSet<Hash>>);
 
+/// How many blobs are remembered. With more of them, all are read once again.
+const SEEN_MAX: usize = 1 << 16;
+
 impl SeenBlobs {
     fn has(&self, hash: Hash) -> bool {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +49,9 @@ impl SeenBlobs {
 
     fn add(&self, hash: Hash) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN_MAX {
+            seen.clear();
+        }
         seen.insert(hash);
     }
 }
@@ -520,6 +527,28 @@ impl Fleet {
         let parsed: Value = serde_json::from_slice(&bytes).ok()?;
         let (namespace, name) = parsed.get("title")?.as_str()?.split_once('/')?;
         Some((namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The next events of a stream that can be decoded, from a position in it on; none at its end.
+    pub(super) async fn readable_page(
+        &self,
+        stream: &StreamId,
+        from: u64,
+    ) -> Result<Vec<Record>, JournalError> {
+        match self.journal.read(stream, from, events::PAGE).await {
+            Err(error) if error.is_damage() => {}
+            other => return other,
+        }
+        // One by one: readable events may follow one that cannot be decoded.
+        let heads = self.journal.streams().await?;
+        let end = heads.iter().find(|head| head.stream == *stream);
+        for seq in from..end.map_or(0, |head| head.next_seq) {
+            match self.journal.read(stream, seq, 1).await {
+                Ok(record) if !record.is_empty() => return Ok(record),
+                _ => {}
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// The events of a stream that can be decoded.

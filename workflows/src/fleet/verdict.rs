@@ -33,10 +33,14 @@ impl Fleet {
             }
             return self.pools.verdict(entity, self.generation(entity));
         }
+        let verdict = self.verdict_unless_paused(entity);
+        verdict.or_else(|| self.paused())
+    }
+
+    /// The same for an entity that has runs, regardless of the global pause, which is no fault of its own.
+    pub(super) fn verdict_unless_paused(&self, entity: &EntityId) -> Option<Verdict> {
         let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);
-        let paused = || Some(Verdict::Blocked(self.global_pause()?));
-        let own = self.own_verdict(entity);
-        own.or_else(unopened).or_else(paused)
+        self.own_verdict(entity).or_else(unopened)
     }
 
     /// Whether an entity is deleted.
@@ -52,7 +56,7 @@ impl Fleet {
         desired.map_or(0, |desired| desired.generation)
     }
 
-    /// The outcome regardless of the global pause.
+    /// The outcome of its runs alone.
     pub(super) fn own_verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if let Some(why) = self.engine.unreadable(entity) {
             return Some(Verdict::Blocked(why.failure(entity)));

@@ -36,8 +36,6 @@ pub struct ItemView {
 pub struct WaveView {
     /// Whether its gate opened for the wave's current revision.
     pub open: bool,
-    /// Whether its gate ever opened.
-    pub passed: bool,
     /// Whether one ready member is enough to check its gate.
     pub any: bool,
     /// Whether outputs of its members were not read yet.
@@ -129,13 +127,11 @@ impl GroupAction {
 impl GroupView {
     /// Brings the waves to the current document, one after the other.
     fn rollout(&self) -> GroupDecision {
-        let mut actions = self.removals();
+        let mut actions = self.reads();
+        actions.extend(self.removals());
         let mut outcome = GroupOutcome::Available;
         let mut unsettled = None;
         for (number, wave) in self.waves.iter().enumerate() {
-            if wave.reads_later() {
-                actions.push(GroupAction::Read(number));
-            }
             let (mut more, mut found) = wave.decide_wave(number);
             if let Some(earlier) = unsettled {
                 // An upgrade stops at the first pool that is not available, whatever its gate asks for.
@@ -180,13 +176,22 @@ impl GroupView {
         GroupDecision { actions, outcome }
     }
 
+    /// The open waves whose outputs are to be read, whatever the waves before them wait for.
+    fn reads(&self) -> Vec<GroupAction> {
+        let waves = self.waves.iter().enumerate();
+        let unread = waves.filter(|(_, wave)| wave.reads_later());
+        unread
+            .map(|(number, _)| GroupAction::Read(number))
+            .collect()
+    }
+
     /// The items to remove or delete because the gate of their `remove_after` wave opened.
     fn removals(&self) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         for (number, wave) in self.waves.iter().enumerate() {
             for (place, item) in wave.items.iter().enumerate() {
                 let after = item.remove_after.and_then(|after| self.waves.get(after));
-                let is_due = after.is_some_and(|after| after.passed);
+                let is_due = after.is_some_and(|after| after.open);
                 if is_due && !item.removed {
                     actions.push(GroupAction::Remove(number, place));
                 } else if item.removed && item.is_there() && !item.is_leaving() {

@@ -22,7 +22,7 @@ mod record;
 pub use decide::{
     GroupAction, GroupDecision, GroupOutcome, GroupView, ItemState, ItemView, WaveView, decide,
 };
-pub use record::{GroupRecord, ItemRecord, OutputValue, WaveRecord};
+pub use record::{FilledOutput, GroupRecord, ItemRecord, OutputValue, WaveRecord, is_same_place};
 
 pub use crate::spec::group::OfGroup;
 

@@ -9,8 +9,8 @@ use vsiflow_engine::model::{Hash, Name};
 use crate::{
     pool::TemplateRecord,
     spec::{
-        group::{Gate, OutputSource, Release},
-        pool::Strategy,
+        group::{Gate, LateProblem, OutputSource, RecordedValue, Release},
+        pool::{MAX_REPLICAS, Strategy},
     },
 };
 
@@ -47,6 +47,10 @@ pub struct GroupRecord {
     /// never change.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resolved: BTreeMap<String, BTreeMap<String, String>>,
+    /// The outputs that templates were filled with, by member or pool and by name. Once filled in, they never
+    /// change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filled: BTreeMap<String, BTreeMap<String, FilledOutput>>,
     /// The outputs that were read, by name. Each is read once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub found: BTreeMap<String, OutputValue>,
@@ -103,16 +107,47 @@ pub enum OutputValue {
     Secret(Name),
 }
 
+/// An output that a template was filled with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilledOutput {
+    /// Its value then.
+    pub value: OutputValue,
+    /// Where it was read; `None` if an earlier version filled it in and the document has another place now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<OutputSource>,
+}
+
+impl OutputValue {
+    /// The secret that holds the value, if it is one.
+    pub fn secret(&self) -> Option<&Name> {
+        match self {
+            Self::Secret(name) => Some(name),
+            Self::Shown(_) => None,
+        }
+    }
+}
+
 impl ItemRecord {
+    /// Whether a pool of this revision and strategy was made from its template, whatever the number of members was.
+    pub fn has_template_of(&self, revision: &str, strategy: Strategy) -> bool {
+        let numbers = (0..=MAX_REPLICAS).map(Some);
+        let mut numbers = [None, self.replicas].into_iter().chain(numbers);
+        numbers.any(|replicas| self.revision_with(replicas, strategy) == revision)
+    }
+
     /// The revision of its pool; equal demands have equal revisions.
     pub fn revision(&self) -> String {
+        self.revision_with(self.replicas, self.strategy)
+    }
+
+    fn revision_with(&self, replicas: Option<u32>, strategy: Strategy) -> String {
         let parts = (
             &self.template.revision,
-            self.replicas,
+            replicas,
             (
-                self.strategy.max_unavailable,
-                self.strategy.max_surge,
-                self.strategy.partition,
+                strategy.max_unavailable,
+                strategy.max_surge,
+                strategy.partition,
             ),
         );
         short(&format!("{parts:?}"))
@@ -128,6 +163,11 @@ impl WaveRecord {
         let gate = serde_json::to_string(&self.gate).unwrap_or_default();
         short(&format!("{gate} {parts:?}"))
     }
+}
+
+/// Whether both outputs are read from the same place.
+pub fn is_same_place(one: &OutputSource, other: &OutputSource) -> bool {
+    (&one.item, one.number, &one.from) == (&other.item, other.number, &other.from)
 }
 
 fn short(text: &str) -> String {
@@ -162,11 +202,28 @@ impl GroupRecord {
             || items.all(|item| self.removed.contains(&item.name))
     }
 
-    /// Whether the value of an output is a secret, by the document or as it is stored.
-    pub fn is_secret_output(&self, name: &str) -> bool {
-        let mut outputs = self.outputs.iter();
-        outputs.any(|output| output.name == name && output.secret)
-            || matches!(self.found.get(name), Some(OutputValue::Secret(_)))
+    /// The value of an output for a member or a pool: what its template was filled with, or else what was read.
+    pub fn output_for(&self, item: &str, name: &str) -> Option<&OutputValue> {
+        let filled = self.filled.get(item).and_then(|filled| filled.get(name));
+        let value = filled.map(|filled| &filled.value);
+        value.or_else(|| self.found.get(name))
+    }
+
+    /// Whether the template of a member or a pool was filled with this output.
+    pub fn has_filled(&self, item: &str, name: &str) -> bool {
+        let filled = self.filled.get(item);
+        filled.is_some_and(|filled| filled.contains_key(name))
+    }
+
+    /// An output, by name.
+    pub fn output(&self, name: &str) -> Option<&OutputSource> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// Whether the value of an output for a member or a pool is a secret, by the document or as it is stored.
+    pub fn is_secret_output(&self, item: &str, name: &str) -> bool {
+        let stored = self.output_for(item, name).and_then(OutputValue::secret);
+        self.output(name).is_some_and(|output| output.secret) || stored.is_some()
     }
 
     /// A member or a pool of the group, by name.
@@ -174,13 +231,49 @@ impl GroupRecord {
         self.items().find(|item| item.name == name)
     }
 
+    /// Whether the value of an output stays when its document gives this source: it is the same as before, or
+    /// the earlier one cannot be read again.
+    pub fn keeps_output(&self, output: &OutputSource) -> bool {
+        let earlier = self.output(&output.name);
+        earlier.is_some_and(|other| is_same_place(other, output) || !self.has_member(other))
+    }
+
+    /// Whether an output of a document can never be read: its member was removed, and neither was it asked for
+    /// before, nor does an earlier value stay.
+    pub fn comes_too_late(&self, output: &OutputSource) -> bool {
+        let earlier = self.output(&output.name);
+        let is_same = earlier.is_some_and(|other| is_same_place(other, output));
+        let stays = self.found.contains_key(&output.name) && self.keeps_output(output);
+        self.removed.contains(&output.item) && !is_same && !stays
+    }
+
+    /// Whether a problem of its document is none, because what it concerns was removed, or what it asks for is
+    /// recorded.
+    pub fn excuses(&self, late: &LateProblem) -> bool {
+        let is_recorded = match &late.value {
+            None => false,
+            Some(RecordedValue::Address(reference)) => {
+                let resolved = self.resolved.get(&late.item);
+                resolved.is_some_and(|resolved| resolved.contains_key(reference))
+            }
+            Some(RecordedValue::Output(output)) => {
+                self.found.contains_key(&output.name) && self.keeps_output(output)
+            }
+            Some(RecordedValue::Name(item)) => self.item(item).is_some(),
+        };
+        is_recorded || self.removed.contains(&late.item)
+    }
+
     /// Every secret that belongs to the group.
     pub fn secrets(&self) -> BTreeSet<Name> {
         let templates = self.items().flat_map(|item| item.template.secrets());
-        let found = self.found.values().filter_map(|value| match value {
-            OutputValue::Secret(name) => Some(name),
-            OutputValue::Shown(_) => None,
-        });
-        templates.chain(found).cloned().collect()
+        let filled = self.filled.values().flat_map(BTreeMap::values);
+        let values = filled.map(|filled| &filled.value);
+        let outputs = values.chain(self.found.values());
+        let outputs = outputs.filter_map(OutputValue::secret);
+        templates.chain(outputs).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

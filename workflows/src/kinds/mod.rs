@@ -35,7 +35,10 @@ pub use self::{
     description::{Description, Detail, Phrase, TreeNode},
     table::{ObjectRow, ObjectTable, TableQuery},
 };
-use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, Metadata};
+use crate::{
+    fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, Metadata},
+    spec::documents,
+};
 
 /// The words of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +132,12 @@ pub trait Kind: Sized + Send + Sync + 'static {
 
     /// Who an object is.
     fn identity(object: &Self::Object) -> ObjectIdentity<'_>;
+
+    /// What a document of the object says, of kinds whose objects have no form of a document otherwise; `None` of kinds
+    /// without documents.
+    fn spec(_object: &Self::Object) -> Option<Value> {
+        None
+    }
 
     /// Whether its record can be read. Only its name is known otherwise, and no selection includes it.
     fn is_readable(_object: &Self::Object) -> bool {
@@ -297,7 +306,16 @@ impl<K: Kind> ListedObject for ObjectOf<K> {
                     Some(uid) => json!({"name": name, "uid": uid}),
                     None => json!({"name": name}),
                 };
-                json!({"metadata": metadata, "status": object})
+                match K::spec(&self.0) {
+                    None => json!({"metadata": metadata, "status": object}),
+                    Some(spec) => json!({
+                        "apiVersion": documents::VSIFLOW_API_VERSION,
+                        "kind": K::RESOURCE.name,
+                        "metadata": metadata,
+                        "spec": spec,
+                        "status": object,
+                    }),
+                }
             }
         })
     }

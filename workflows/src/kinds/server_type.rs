@@ -1,5 +1,6 @@
 //! Sizes of virtual servers: the built-in ones, and those from documents.
 
+use serde_json::{Value, json};
 use vsiflow_engine::{executor::By, model::EntityId};
 
 use super::{Cell, Column, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
@@ -47,6 +48,17 @@ impl Kind for ServerTypeKind {
 
     fn is_readable(size: &ServerTypeObject) -> bool {
         size.phase.is_none()
+    }
+
+    fn spec(size: &ServerTypeObject) -> Option<Value> {
+        let fields = [
+            ("cpus", json!(size.cpus)),
+            ("memory", json!(size.memory)),
+            ("bootDisk", json!(size.boot_disk)),
+            ("guest", json!(size.guest)),
+        ];
+        let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+        Self::is_readable(size).then(|| given.collect())
     }
 
     async fn delete(

@@ -39,6 +39,14 @@ pub struct ObjectTable {
     pub rows: Vec<ObjectRow>,
 }
 
+impl ObjectTable {
+    /// The whole objects, if they were asked for.
+    pub fn into_objects(self) -> Vec<Value> {
+        let rows = self.rows.into_iter();
+        rows.filter_map(|row| row.object).collect()
+    }
+}
+
 /// An object as a row of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

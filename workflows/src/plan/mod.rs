@@ -73,6 +73,19 @@ pub struct PlannedChange {
     pub why: String,
 }
 
+impl PlannedChange {
+    /// What is refused as a whole.
+    pub fn refused(path: &str, why: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            before: None,
+            after: None,
+            how: How::Refused,
+            why: why.to_owned(),
+        }
+    }
+}
+
 /// Whom a host can be asked about before something is lost.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doomed {

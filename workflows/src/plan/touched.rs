@@ -52,6 +52,18 @@ impl Touched {
         touched
     }
 
+    /// Collects the started steps of one run.
+    pub(crate) fn by(run: &RunState) -> Self {
+        let mut touched = Self::default();
+        touched.note(run, false);
+        touched
+    }
+
+    /// Whether the guest, its configuration or its definition may be another one than before.
+    pub(crate) fn guest(&self) -> bool {
+        self.power() || self.configured() || self.definition()
+    }
+
     /// Notes the steps that a run began. Once a definition was written, what it is made of is settled.
     fn note(&mut self, run: &RunState, is_defined: bool) {
         let settled = [DefineDomain::NAME, WriteCidata::NAME];

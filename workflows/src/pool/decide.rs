@@ -139,12 +139,17 @@ impl PoolAction {
 }
 
 impl PoolView {
-    /// Whether every member exists, has the current template, and is ready: a rollout is complete.
+    /// Whether a rollout is complete: every member that is not cordoned exists, has the current template, and is ready.
+    /// A rollout leaves out cordoned members. Where it leaves out all, it has shown nothing.
     pub fn is_rolled_out(&self) -> bool {
-        let mut members = self.members.range(..self.replicas);
-        let all_exist = u32::try_from(members.clone().count()) == Ok(self.replicas);
-        let is_done = |member: &MemberView| member.current && member.state == MemberState::Ready;
-        !self.deleting && all_exist && members.all(|(_, member)| is_done(member))
+        let is_done = |number: u32| {
+            let member = self.members.get(&number);
+            member.is_some_and(|member| member.current && member.state == MemberState::Ready)
+        };
+        let takes_part = |number: &u32| !self.cordoned.contains(number);
+        let mut taking_part = (0..self.replicas).filter(takes_part).peekable();
+        let is_left_out = self.replicas > 0 && taking_part.peek().is_none();
+        !self.deleting && !is_left_out && taking_part.all(is_done)
     }
 
     /// How many members are ready, those of a surge included.

@@ -9,6 +9,10 @@ use vsiflow_engine::model::{Hash, Name};
 use crate::placement::Decision;
 use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, group::OfGroup, pool::Strategy};
 
+/// How many templates are kept only because members may have them. A document that returns to an older one
+/// is a change for members that have it, which restarts none.
+const MOST_OUTDATED: usize = 8;
+
 /// The desired state of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRecord {
@@ -38,6 +42,10 @@ pub struct PoolRecord {
     /// from it. `None` if the template never changed, or an earlier version recorded the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_out: Option<TemplateRecord>,
+    /// Templates before those that members which no rollout reaches may still have, the newest first. A
+    /// document that returns to one of them finds its secrets here, and so the same revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outdated: Vec<TemplateRecord>,
     /// The template that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed: Option<TemplateRecord>,
@@ -131,7 +139,9 @@ impl PoolRecord {
     /// Every template of the pool, the newest first.
     pub fn templates(&self) -> impl Iterator<Item = &TemplateRecord> {
         let others = [&self.proposed, &self.previous, &self.rolled_out];
-        std::iter::once(&self.template).chain(others.into_iter().flatten())
+        std::iter::once(&self.template)
+            .chain(others.into_iter().flatten())
+            .chain(&self.outdated)
     }
 
     /// The template for a missing member: below the partition, the one that was rolled out last.
@@ -146,7 +156,19 @@ impl PoolRecord {
 
     /// Whether the member of this number is left out of rollouts.
     pub fn may_be_outdated(&self, number: u32) -> bool {
-        number < self.strategy.partition || self.cordoned.contains(&number)
+        number < self.present_strategy().partition || self.cordoned.contains(&number)
+    }
+
+    /// How members are replaced at present: while another template waits for approval, none is brought to this
+    /// one, because the newest document does not ask for it.
+    pub fn present_strategy(&self) -> Strategy {
+        Strategy {
+            partition: match self.proposed {
+                Some(_) => u32::MAX,
+                None => self.strategy.partition,
+            },
+            ..self.strategy
+        }
     }
 
     /// The templates that missing members may be made from.
@@ -168,13 +190,28 @@ impl PoolRecord {
         if template.revision == self.template.revision {
             self.template.vsi.placement = template.vsi.placement;
         } else {
+            let known: Vec<_> = self.templates().cloned().collect();
             self.rolled_out = Some(self.rolled_out().clone());
             self.previous = Some(std::mem::replace(&mut self.template, template));
+            self.keep_outdated(known);
         }
         // Candidate hosts are not part of a revision: those of the newest document apply to older templates, too.
         for older in self.previous.iter_mut().chain(&mut self.rolled_out) {
             older.vsi.take_candidates(&self.template.vsi);
         }
+    }
+
+    /// Keeps the templates `known` so far, if no rollout reaches some members.
+    fn keep_outdated(&mut self, known: Vec<TemplateRecord>) {
+        self.outdated.clear();
+        if self.strategy.partition == 0 && self.cordoned.is_empty() {
+            return;
+        }
+        let mut named: BTreeSet<_> = self.templates().map(|one| one.revision.clone()).collect();
+        let outdated = known
+            .into_iter()
+            .filter(|one| named.insert(one.revision.clone()));
+        self.outdated = outdated.take(MOST_OUTDATED).collect();
     }
 
     /// The previous template, with the candidate hosts of the current one.
@@ -184,10 +221,12 @@ impl PoolRecord {
         Some(previous)
     }
 
-    /// Records that every member has the current template.
+    /// Records that a rollout brought every member that it reaches to the current template.
     pub fn complete_rollout(&mut self) {
         if self.rolled_out().revision != self.template.revision {
+            let known: Vec<_> = self.templates().cloned().collect();
             self.rolled_out = Some(self.template.clone());
+            self.keep_outdated(known);
         }
     }
 }

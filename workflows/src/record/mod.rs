@@ -46,6 +46,9 @@ pub struct Adopted {
     /// Its boot disk, if it has one of the names that vsiflow gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<VolumeKey>,
+    /// The volumes of its data disks that this journal has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_disks: Vec<VolumeKey>,
     /// The MAC addresses of its cards, in order.
     #[serde(default)]
     pub macs: Vec<String>,
@@ -261,6 +264,9 @@ pub struct DiskRecord {
     /// Whether it was made before: a volume that has disappeared is not made again.
     #[serde(default)]
     pub made: bool,
+    /// Whether an earlier journal made it, and its content is a user's: which volume it is now is found out on its host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// The VSI that uses it, which must be deleted first.
     #[serde(default)]
     pub turn: Option<RolloutPredecessor>,

@@ -13,7 +13,7 @@ use super::target::{TargetHosts, labelled, list};
 use super::vsi::VsiSpec;
 
 /// The network of VSIs that select none.
-const DEFAULT_NETWORK: &str = "default";
+pub(crate) const DEFAULT_NETWORK: &str = "default";
 
 /// An object that a VSI can select.
 struct AttachCandidate<T> {

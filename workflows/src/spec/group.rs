@@ -279,16 +279,51 @@ pub struct ResolvedGroup {
     pub waves: Vec<ResolvedWave>,
     /// The outputs to read from members.
     pub outputs: Vec<OutputSource>,
+    /// What is wrong unless the group's record excuses it.
+    pub late: Vec<LateProblem>,
     /// Whether it belongs to a cluster that the journals of a set share.
     pub of_shared_cluster: bool,
     /// The document it comes from.
     pub at: DocumentRef,
 }
 
+/// A problem of a group's document that the group's record may excuse, which the resolver does not know.
+#[derive(Clone, Debug)]
+pub struct LateProblem {
+    /// The problem.
+    pub problem: Problem,
+    /// The item that it concerns. It is no problem once the item was removed.
+    pub item: String,
+    /// What the problem is about, if the group records that. It is no problem once it is recorded.
+    pub value: Option<RecordedValue>,
+}
+
+/// What a group knows of a member that need not be there any more.
+#[derive(Clone, Debug)]
+pub enum RecordedValue {
+    /// Its address, by the reference in the texts of the item.
+    Address(String),
+    /// An output that was read.
+    Output(OutputSource),
+    /// The name or number of a member of this item.
+    Name(String),
+}
+
 impl ResolvedGroup {
     /// Its members and pools, wave after wave.
     pub fn items(&self) -> impl Iterator<Item = &ResolvedItem> {
         self.waves.iter().flat_map(|wave| &wave.items)
+    }
+
+    /// Whether an item names or selects what no document has. The fleet refuses it unless it was removed.
+    pub fn lacks(&self, item: &str) -> bool {
+        let mut late = self.late.iter();
+        late.any(|late| late.item == item && late.value.is_none())
+    }
+
+    /// Its members and pools whose documents are whole.
+    pub fn whole_items(&self) -> impl Iterator<Item = &ResolvedItem> {
+        self.items().filter(|item| !self.lacks(&item.name))
     }
 }
 

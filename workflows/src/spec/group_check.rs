@@ -7,32 +7,72 @@ use vsiflow_steps::guest::{GuestType, pattern};
 
 use super::documents::Document;
 use super::group::{
-    Gate, GateProbe, GateProbeSpec, GroupSpec, OutputPlace, OutputSource, OutputSpec, Release,
-    ResolvedGroup, ResolvedItem,
+    Gate, GateProbe, GateProbeSpec, GroupSpec, LateProblem, OutputPlace, OutputSource, OutputSpec,
+    RecordedValue, Release, ResolvedGroup, ResolvedItem,
 };
-use super::problem::{FieldPath, Problem, ProblemCode};
-use super::ready::{self, ProbeSpec};
+use super::problem::{FieldPath, Problem, ProblemCode, ProblemList};
+use super::ready::{self, MAX_PROBES, ProbeSpec};
 use super::substitute;
+use super::target::list;
 use super::template_texts::texts;
 use crate::pool::number_of;
 
-/// The most probes of a gate; more are probably a mistake.
-const MAX_PROBES: usize = 16;
+/// The most regular expressions of a group, in its gates and outputs; more are probably a mistake.
+const MAX_PATTERNS: usize = 256;
 /// The longest path and the longest argument of a guest's program, in bytes.
 const MAX_TEXT_LEN: usize = 1024;
 /// The most arguments of a guest's program.
 const MAX_ARGS: usize = 64;
 
+/// The regular expressions of a group's gates and outputs.
+fn all_patterns(document: &Document<GroupSpec>) -> impl Iterator<Item = &str> {
+    let spec = &document.spec;
+    let gates = spec.waves.iter().flat_map(|wave| &wave.gate.probes);
+    let gates = gates.filter_map(|probe| probe.console.as_deref());
+    let outputs = spec.outputs.iter();
+    gates.chain(outputs.filter_map(|output| output.console.as_deref()))
+}
+
+/// The same, if they are not too many to be compiled.
+pub(super) fn patterns(document: &Document<GroupSpec>) -> Vec<&str> {
+    let first = all_patterns(document).take(MAX_PATTERNS.saturating_add(1));
+    let first: Vec<_> = first.collect();
+    if first.len() > MAX_PATTERNS {
+        return Vec::new();
+    }
+    first
+}
+
 /// Collects the problems of a group.
 pub(super) struct GroupCheck<'a> {
-    pub(super) document: &'a Document<GroupSpec>,
-    pub(super) problems: &'a mut Vec<Problem>,
+    document: &'a Document<GroupSpec>,
+    problems: &'a mut ProblemList,
+    /// Problems that the group's record may excuse.
+    late: &'a mut Vec<LateProblem>,
+}
+
+impl<'a> GroupCheck<'a> {
+    pub(super) fn new(
+        document: &'a Document<GroupSpec>,
+        problems: &'a mut ProblemList,
+        late: &'a mut Vec<LateProblem>,
+    ) -> Self {
+        Self {
+            document,
+            problems,
+            late,
+        }
+    }
 }
 
 impl GroupCheck<'_> {
-    fn wrong(&mut self, path: FieldPath, message: impl Into<String>, remedy: &str) {
+    fn wrong_value(&self, path: FieldPath, message: impl Into<String>, remedy: &str) -> Problem {
         let code = ProblemCode::WrongValue;
-        let problem = self.document.problem(code, path, message, remedy);
+        self.document.problem(code, path, message, remedy)
+    }
+
+    fn wrong(&mut self, path: FieldPath, message: impl Into<String>, remedy: &str) {
+        let problem = self.wrong_value(path, message, remedy);
         self.problems.push(problem);
     }
 
@@ -73,6 +113,21 @@ impl GroupCheck<'_> {
             }
         }
         self.release();
+        self.patterns();
+    }
+
+    fn patterns(&mut self) {
+        let all = all_patterns(self.document).count();
+        if all > MAX_PATTERNS {
+            let message = format!(
+                "its gates and outputs have {all} expressions, and {MAX_PATTERNS} are the most"
+            );
+            self.wrong(FieldPath::of(["spec"]), message, "remove some of them");
+        }
+    }
+
+    fn has_too_many_patterns(&self) -> bool {
+        all_patterns(self.document).nth(MAX_PATTERNS).is_some()
     }
 
     fn remove_after(&mut self, at: FieldPath, own: usize, after: Option<&str>) {
@@ -80,9 +135,11 @@ impl GroupCheck<'_> {
         let mut waves = self.document.spec.waves.iter();
         let path = at.key("removeAfter");
         match waves.position(|wave| wave.name == after) {
+            None if self.problems.is_full() => {}
             None => {
-                let names: Vec<_> = self.document.spec.waves.iter().map(|w| &*w.name).collect();
-                let remedy = format!("name one of the waves: {}", names.join(", "));
+                let all = self.document.spec.waves.iter();
+                let names: Vec<_> = all.map(|wave| wave.name.clone()).collect();
+                let remedy = format!("name one of the waves: {}", list(&names));
                 self.wrong(path, format!("there is no wave {after:?}"), &remedy);
             }
             Some(place) if place < own => {
@@ -115,9 +172,13 @@ impl GroupCheck<'_> {
         };
         let base = FieldPath::of(["spec", "waves"]).index(wave).key("gate");
         let base = base.key("probes");
+        if self.has_too_many_patterns() {
+            return Gate::default();
+        }
         if spec.gate.probes.len() > MAX_PROBES {
             let message = format!("a gate has at most {MAX_PROBES} probes");
             self.wrong(base.clone(), message, "remove some of them");
+            return Gate::default();
         }
         let mut probes = Vec::new();
         for (place, probe) in spec.gate.probes.iter().enumerate() {
@@ -142,6 +203,9 @@ impl GroupCheck<'_> {
     pub(super) fn outputs(&mut self, items: &[(usize, &ResolvedItem)]) -> Vec<OutputSource> {
         let mut names = BTreeSet::new();
         let mut sources = Vec::new();
+        if self.has_too_many_patterns() {
+            return sources;
+        }
         for (place, output) in self.document.spec.outputs.iter().enumerate() {
             let path = FieldPath::of(["spec", "outputs"]).index(place);
             if !names.insert(&output.name) {
@@ -160,25 +224,35 @@ impl GroupCheck<'_> {
                     continue;
                 }
             };
-            let Some((_, item, number)) = member(items, &output.member) else {
+            let Some(named) = member(items, &output.member) else {
                 let (message, remedy) = no_member(items, &output.member);
                 self.wrong(path.key("member"), message, &remedy);
                 continue;
             };
-            let guest = item.pool.template.desired.guest_type();
+            let guest = named.item.pool.template.desired.guest_type();
             if guest == GuestType::HyperProtect && matches!(from, OutputPlace::File(_)) {
                 let message = "a Hyper Protect guest has no channel to an agent that reads files";
                 let remedy = "have the guest print it, and write console: and a pattern";
                 self.wrong(path.key("file"), message, remedy);
                 continue;
             }
-            sources.push(OutputSource {
+            let source = OutputSource {
                 name: output.name.clone(),
-                item: item.name.clone(),
-                number,
+                item: named.item.name.clone(),
+                number: named.number,
                 from,
                 secret: output.secret,
-            });
+            };
+            if !named.is_wanted {
+                let (message, remedy) = no_member(items, &output.member);
+                let late = LateProblem {
+                    problem: self.wrong_value(path.key("member"), message, &remedy),
+                    item: named.item.name.clone(),
+                    value: Some(RecordedValue::Output(source.clone())),
+                };
+                self.late.push(late);
+            }
+            sources.push(source);
         }
         sources
     }
@@ -197,6 +271,9 @@ impl GroupCheck<'_> {
             let path = path.key(text.field);
             let Some(words) = text.words() else { continue };
             for reference in substitute::references(&words) {
+                if self.problems.is_full() {
+                    return;
+                }
                 let found = resolve(group, &items, wave, reference);
                 let found = found.and_then(|secret| {
                     if secret && !text.is_secret {
@@ -211,6 +288,14 @@ impl GroupCheck<'_> {
                 });
                 if let Err((message, remedy)) = found {
                     self.wrong(path.clone(), message, &remedy);
+                } else if let Some((name, value)) = of_absent_member(&items, reference) {
+                    let (message, remedy) = no_member(&items, name);
+                    let late = LateProblem {
+                        problem: self.wrong_value(path.clone(), message, &remedy),
+                        item: item.name.clone(),
+                        value: Some(value),
+                    };
+                    self.late.push(late);
                 }
             }
         }
@@ -245,13 +330,13 @@ fn resolve(
             None => Err(no_member(items, name)),
         },
         ["group", "members", name, "address"] => match member(items, name) {
-            Some((wave, ..)) => comes_before(group, wave, own, reference).map(|()| false),
+            Some(named) => comes_before(group, named.wave, own, reference).map(|()| false),
             None => Err(no_member(items, name)),
         },
         ["group", "outputs", name] => {
             let output = group.outputs.iter().find(|output| output.name == *name);
             let Some(output) = output else {
-                let names: Vec<_> = group.outputs.iter().map(|o| o.name.as_str()).collect();
+                let names: Vec<_> = group.outputs.iter().map(|o| o.name.clone()).collect();
                 return Err((
                     format!("the group has no output {name:?}"),
                     format!("name one of its outputs: {}", listed(&names)),
@@ -279,7 +364,7 @@ pub(crate) fn of_release(
     what: &str,
 ) -> Result<String, RefusedGroup> {
     let Some(found) = release.get(name) else {
-        let names: Vec<_> = release.keys().map(String::as_str).collect();
+        let names: Vec<_> = release.keys().cloned().collect();
         return Err((
             format!("the release has no image {name:?}"),
             format!("name one of its images: {}", listed(&names)),
@@ -324,16 +409,41 @@ fn comes_before(
     ))
 }
 
-/// The wave, the item and the number of a member.
-fn member<'a>(
-    items: &[(usize, &'a ResolvedItem)],
-    name: &str,
-) -> Option<(usize, &'a ResolvedItem, u32)> {
+/// A member that a document names.
+struct NamedMember<'a> {
+    wave: usize,
+    item: &'a ResolvedItem,
+    number: u32,
+    /// Whether its pool has so many members.
+    is_wanted: bool,
+}
+
+/// The member of this name. A pool may have had more members than it has now.
+fn member<'a>(items: &[(usize, &'a ResolvedItem)], name: &str) -> Option<NamedMember<'a>> {
     items.iter().find_map(|(wave, item)| {
         let number = number_of(&item.name, name)?;
-        let replicas = item.pool.desired.replicas.unwrap_or(1);
-        (number < replicas).then_some((*wave, *item, number))
+        let is_wanted = number < item.pool.desired.replicas.unwrap_or(1);
+        (is_wanted || !item.single).then_some(NamedMember {
+            wave: *wave,
+            item,
+            number,
+            is_wanted,
+        })
     })
+}
+
+/// The member that a reference names, and what a group records of it, if its pool does not have so many members.
+fn of_absent_member<'a>(
+    items: &[(usize, &ResolvedItem)],
+    reference: &'a str,
+) -> Option<(&'a str, RecordedValue)> {
+    let (name, what) = reference.strip_prefix("group.members.")?.split_once('.')?;
+    let named = member(items, name).filter(|named| !named.is_wanted)?;
+    let value = match what {
+        "address" => RecordedValue::Address(reference.to_owned()),
+        _ => RecordedValue::Name(named.item.name.clone()),
+    };
+    Some((name, value))
 }
 
 fn no_member(items: &[(usize, &ResolvedItem)], name: &str) -> RefusedGroup {
@@ -345,17 +455,16 @@ fn no_member(items: &[(usize, &ResolvedItem)], name: &str) -> RefusedGroup {
         })
     });
     let names: Vec<_> = names.collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
     (
         format!("the group has no member {name:?}"),
         format!("name one of its members: {}", listed(&names)),
     )
 }
 
-fn listed(names: &[&str]) -> String {
+fn listed(names: &[String]) -> String {
     match names {
         [] => "there is none".to_owned(),
-        names => names.join(", "),
+        names => list(names),
     }
 }
 
@@ -437,8 +546,8 @@ fn output_place(spec: &OutputSpec) -> Result<OutputPlace, WrongMember> {
                 ))
             }
         }
-        (None, Some(console)) => match pattern::compile(console) {
-            Ok(_) => Ok(OutputPlace::Console(console.clone())),
+        (None, Some(console)) => match pattern::check(console) {
+            Ok(()) => Ok(OutputPlace::Console(console.clone())),
             Err(message) => Err((
                 "console",
                 message,

@@ -2,12 +2,13 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use vsiflow_engine::secret::Secret;
+use vsiflow_engine::{model::Name, secret::Secret};
 use vsiflow_steps::guest::{GuestType, ignition, no_cloud, user_data};
 
 use super::desired::DesiredGuest;
 use super::documents::{Document, Documents};
 use super::problem::{FieldPath, Problem, ProblemCode};
+use super::recorded::SecretField;
 use super::text::Contract;
 use super::vsi::VsiSpec;
 
@@ -41,9 +42,9 @@ pub struct GuestSpec {
     pub vendor_data: Option<String>,
 }
 
-/// User-data, verbatim. `Debug` hides it, and it cannot be serialised.
+/// User-data, verbatim, or the ID of the recorded one. `Debug` hides it, and it cannot be serialised.
 #[derive(Clone)]
-pub struct UserData(Secret);
+pub struct UserData(SecretField);
 
 impl std::fmt::Debug for UserData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,11 +54,16 @@ impl std::fmt::Debug for UserData {
 
 impl<'de> Deserialize<'de> for UserData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.trim().is_empty() {
-            return Err(D::Error::custom("the user-data is empty"));
-        }
-        Ok(Self(Secret::new(text.into_bytes())))
+        SecretField::read(deserializer, "user-data").map(Self)
+    }
+}
+
+impl GuestSpec {
+    /// The ID of the recorded contract or user-data, if the document says that one.
+    fn recorded(&self) -> Option<&Name> {
+        let contract = self.contract.as_ref().and_then(Contract::recorded);
+        let user_data = self.user_data.as_ref();
+        contract.or_else(|| user_data.and_then(|user_data| user_data.0.recorded()))
     }
 }
 
@@ -102,9 +108,13 @@ fn hostname<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 pub(super) fn ssh_keys<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
-    let keys = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    let mut keys = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    // A key that was read from a file ends with a line break.
+    for key in &mut keys {
+        *key = key.trim().to_owned();
+    }
     let plain = |key: &String| {
-        key.len() <= KEY_MAX && !key.trim().is_empty() && !key.chars().any(char::is_control)
+        key.len() <= KEY_MAX && !key.is_empty() && !key.chars().any(char::is_control)
     };
     if keys.iter().any(|key| key.contains("PRIVATE KEY")) {
         return Err(D::Error::custom(
@@ -126,6 +136,8 @@ pub(super) struct GuestFields {
     pub(super) desired: DesiredGuest,
     /// The contract or the user-data; empty if there is none.
     pub(super) user_data: Secret,
+    /// The ID of the recorded contract or user-data, if the document says that one.
+    pub(super) recorded: Option<Name>,
     /// The network configuration.
     pub(super) network_config: Option<String>,
 }
@@ -164,6 +176,7 @@ pub(super) fn of(
             vendor_data: spec.vendor_data.clone(),
         },
         user_data: user_data.unwrap_or_else(|| Secret::new(Vec::new())),
+        recorded: spec.recorded().cloned(),
         network_config: spec.network_config.clone(),
     })
 }
@@ -248,7 +261,7 @@ pub(super) fn source(
     match (guest_type, &spec.user_data, &spec.user_data_from) {
         (GuestType::None, ..) => Ok(None),
         (GuestType::HyperProtect, ..) => match &spec.contract {
-            Some(contract) => Ok(Some(contract.secret().clone())),
+            Some(contract) => Ok(contract.secret().cloned()),
             None => missing(
                 "contract",
                 "add it, for example: contract: | with the contract below, indented",
@@ -260,7 +273,7 @@ pub(super) fn source(
             "guest.userData and guest.userDataFrom are both given",
             "remove one of them",
         ))),
-        (_, Some(UserData(user_data)), None) => Ok(Some(user_data.clone())),
+        (_, Some(UserData(user_data)), None) => Ok(user_data.secret().cloned()),
         (_, None, Some(from)) => referred(document, from, documents).map(Some),
         (GuestType::Ignition, None, None) => missing(
             "userData",
@@ -329,9 +342,17 @@ fn inputs(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
     }
     for (index, key) in spec.ssh_keys.iter().enumerate() {
         if is_known(key) && !user_data::is_public_key(key) {
-            let remedy =
-                "write the content of the .pub file, for example `ssh-ed25519 AAAA… me@example`";
-            let message = "this is not a public SSH key";
+            let (message, remedy) = if user_data::is_certificate(key) {
+                (
+                    "this is a certificate, which a guest does not take as a key",
+                    "write the key itself, or `cert-authority` and the key of the authority that signed it",
+                )
+            } else {
+                (
+                    "this is not a public SSH key that a guest takes",
+                    "write the content of the .pub file, for example `ssh-ed25519 AAAA… me@example`",
+                )
+            };
             refuse(path("sshKeys").index(index), message.to_owned(), remedy);
         }
     }
@@ -388,7 +409,26 @@ pub(super) fn doubts(document: &Document<VsiSpec>, documents: &Documents) -> Vec
     });
     let of_network = network_doubt(document);
     let all = [of_user_data, of_vendor_data, of_network];
-    all.into_iter().flatten().collect()
+    all.into_iter()
+        .flatten()
+        .chain(obsolete_keys(document))
+        .collect()
+}
+
+/// Keys of a type that the guests of our time ignore and older ones take.
+fn obsolete_keys(document: &Document<VsiSpec>) -> impl Iterator<Item = Problem> {
+    let guest = document.spec.guest.as_ref();
+    let keys = guest.map_or(&[] as &[String], |spec| &spec.ssh_keys);
+    let keys = keys.iter().enumerate();
+    let obsolete = keys.filter(|(_, key)| user_data::is_obsolete_key(key));
+    obsolete.map(|(index, _)| {
+        document.problem(
+            ProblemCode::WrongValue,
+            path("sshKeys").index(index),
+            "newer guests ignore keys of the type ssh-dss",
+            "make another key: ssh-keygen -t ed25519",
+        )
+    })
 }
 
 fn network_doubt(document: &Document<VsiSpec>) -> Option<Problem> {

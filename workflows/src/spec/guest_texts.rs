@@ -1,14 +1,16 @@
-//! The texts for the guest of a document whose check takes time that their author decides.
+//! The texts for the guest of a document, and the regular expressions that its console is to match, whose check takes
+//! time that their author decides.
 //!
 //! Resolving a document checks them, too. A caller who resolves the documents of several authors checks them before, in
 //! turns: what was checked is remembered, so that resolving takes no time.
 
 use vsiflow_engine::secret::Secret;
-use vsiflow_steps::guest::{GuestType, user_data};
+use vsiflow_steps::guest::{GuestType, pattern, user_data};
 
 use super::{
     documents::{Document, Documents},
-    guest,
+    group::GroupSpec,
+    group_check, guest, ready,
     vsi::VsiSpec,
 };
 
@@ -56,6 +58,7 @@ impl<'a> GuestTexts<'a> {
 pub fn are_checked(document: &Document<VsiSpec>, documents: &Documents) -> bool {
     let texts = GuestTexts::of(document, documents);
     texts.inputs().all(user_data::is_checked)
+        && ready::patterns(document).all(pattern::is_checked)
         && texts
             .network_config
             .is_none_or(user_data::is_network_checked)
@@ -70,4 +73,17 @@ pub fn check(document: &Document<VsiSpec>, documents: &Documents) {
     if let Some(text) = texts.network_config {
         user_data::check_network(text);
     }
+    ready::patterns(document).for_each(check_pattern);
+}
+
+/// The regular expressions of a group's gates and outputs that were not checked.
+pub fn unchecked_patterns(document: &Document<GroupSpec>) -> Vec<&str> {
+    let mut patterns = group_check::patterns(document);
+    patterns.retain(|text| !pattern::is_checked(text));
+    patterns
+}
+
+/// Checks such an expression. What is wrong with it is reported when the group is resolved.
+pub fn check_pattern(text: &str) {
+    let _ = pattern::check(text);
 }

@@ -28,8 +28,8 @@ pub struct ObjectMeta {
     /// The namespace: a DNS-1123 label.
     #[serde(default = "default_namespace", deserialize_with = "namespace")]
     pub namespace: String,
-    /// The UID, if the document has one.
-    #[serde(default)]
+    /// The UID, if the document has one. An object without one is shown with an empty text.
+    #[serde(default, deserialize_with = "some_uid")]
     pub uid: Option<Uuid>,
     /// The labels that selectors match.
     #[serde(default, deserialize_with = "labels")]
@@ -40,6 +40,13 @@ pub struct ObjectMeta {
     /// Accepted and ignored: the journal counts generations itself.
     #[serde(default, skip_serializing)]
     pub generation: Option<i64>,
+}
+
+fn some_uid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let uid = text.filter(|text| !text.is_empty());
+    uid.map(|uid| uid.parse().map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 impl ObjectMeta {

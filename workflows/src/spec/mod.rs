@@ -39,6 +39,7 @@ pub mod problem;
 pub mod quantity;
 pub mod quota;
 pub mod ready;
+mod recorded;
 pub mod resolve;
 pub mod schedule;
 pub mod selector;
@@ -55,6 +56,7 @@ mod unique;
 pub mod virtual_server;
 pub mod vsi;
 
+pub(crate) use attach::DEFAULT_NETWORK;
 pub use data_disk::{DataDiskRefSpec, DataDiskSpec};
 pub use desired::{
     DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredGuest, DesiredImage, DesiredMachine,
@@ -77,6 +79,7 @@ pub use policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 pub use pool::{DesiredPool, MemberOf, PoolSpec, ResolvedPool};
 pub use problem::{DocumentRef, FieldPath, PathSegment, Problem, ProblemCode, last_key};
 pub use quantity::{Memory, Quantity};
+pub use recorded::RecordedFields;
 pub use resolve::{References, Resolved, ResolvedVsi, resolve};
 pub use schedule::Schedule;
 pub use selector::LabelSelector;

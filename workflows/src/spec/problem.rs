@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::documents::Document;
+
 /// Identifies a document. The front end that read the document makes it, and finds the place again by
 /// `index`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -203,6 +205,101 @@ impl fmt::Display for Problem {
             write!(f, ", {}", self.path)?;
         }
         write!(f, ": {} ({})", self.message, self.remedy)
+    }
+}
+
+/// The most problems that are reported of one document. Each may repeat what its author wrote.
+const PROBLEMS_MAX: usize = 50;
+
+/// The problems of one document: the first ones, and how many others were found.
+#[derive(Debug, Default)]
+pub(super) struct ProblemList {
+    first: Vec<Problem>,
+    more: usize,
+    /// The code of the others: that of a missing object if they are nothing else.
+    code: Option<ProblemCode>,
+}
+
+impl ProblemList {
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.first.len() < PROBLEMS_MAX {
+            self.first.push(problem);
+            return;
+        }
+        self.more = self.more.saturating_add(1);
+        if self.code.is_none() || problem.code != ProblemCode::MatchesNothing {
+            self.code = Some(problem.code);
+        }
+    }
+
+    /// Whether others are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.more > 0
+    }
+}
+
+impl Extend<Problem> for ProblemList {
+    fn extend<T: IntoIterator<Item = Problem>>(&mut self, problems: T) {
+        problems.into_iter().for_each(|problem| self.push(problem));
+    }
+}
+
+/// The problems of all documents.
+#[derive(Debug, Default)]
+pub(super) struct AllProblems {
+    found: Vec<Problem>,
+    /// For each document with more problems than are reported, one that says so.
+    left_out: Vec<Problem>,
+}
+
+impl AllProblems {
+    /// Adds what `check` finds in one document.
+    pub(super) fn of_document<T, R>(
+        &mut self,
+        document: &Document<T>,
+        check: impl FnOnce(&mut ProblemList) -> R,
+    ) -> R {
+        let mut own = ProblemList::default();
+        let checked = check(&mut own);
+        self.found.append(&mut own.first);
+        self.left_out.extend(own.code.map(|code| {
+            let message = format!("there are at least {} more problems", own.more);
+            let remedy = "correct those that are named first";
+            document.problem(code, FieldPath::of(["spec"]), message, remedy)
+        }));
+        checked
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(super) fn append(&mut self, mut others: Self) {
+        self.found.append(&mut others.found);
+        self.left_out.append(&mut others.left_out);
+    }
+
+    /// All of them, by document and field; what says that there are more comes last.
+    pub(super) fn sorted(mut self) -> Vec<Problem> {
+        let all = &mut self.found;
+        all.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
+        all.dedup();
+        all.append(&mut self.left_out);
+        all.sort_by_key(|problem| problem.document.index);
+        self.found
+    }
+
+    pub(super) fn found(&mut self) -> &mut Vec<Problem> {
+        &mut self.found
+    }
+}
+
+impl From<Vec<Problem>> for AllProblems {
+    fn from(found: Vec<Problem>) -> Self {
+        Self {
+            found,
+            left_out: Vec::new(),
+        }
     }
 }
 

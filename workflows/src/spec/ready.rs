@@ -81,7 +81,7 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest path of a probe, in bytes.
 const PATH_MAX: usize = 1024;
 /// The most probes; more are probably a mistake.
-const MAX_PROBES: usize = 16;
+pub(super) const MAX_PROBES: usize = 16;
 
 fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else {
@@ -96,6 +96,14 @@ fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>
     }
 }
 
+/// The expressions of a document's probes, if they are not too many to be compiled.
+pub(super) fn patterns(document: &Document<VsiSpec>) -> impl Iterator<Item = &str> {
+    let probes = document.spec.ready.iter().map(|ready| &ready.all);
+    let probes = probes.filter(|probes| probes.len() <= MAX_PROBES);
+    let probes = probes.flatten();
+    probes.filter_map(|probe| probe.console.as_deref())
+}
+
 /// When the VSI counts as ready; `None` if the document leaves it to its kind.
 pub(super) fn of(
     document: &Document<VsiSpec>,
@@ -105,11 +113,7 @@ pub(super) fn of(
     let own = guest.is_none();
     let guest = guest.unwrap_or_default();
     let Some(spec) = &document.spec.ready else {
-        let probes = defaults(guest);
-        return (!own).then_some(DesiredReady {
-            within_s: None,
-            probes,
-        });
+        return (!own).then(|| by_default(guest));
     };
     if spec.all.len() > MAX_PROBES {
         let message = format!(
@@ -123,6 +127,8 @@ pub(super) fn of(
             message,
             "remove some of them",
         ));
+        // What would be too many to compile is not compiled.
+        return None;
     }
     let mut probes = Vec::new();
     for (place, one) in spec.all.iter().enumerate() {
@@ -144,6 +150,14 @@ pub(super) fn of(
         within_s: spec.within.map(|time| time.as_secs().max(1)),
         probes,
     })
+}
+
+/// When a guest of this type counts as ready if nobody says it.
+pub(crate) fn by_default(guest: GuestType) -> DesiredReady {
+    DesiredReady {
+        within_s: None,
+        probes: defaults(guest),
+    }
 }
 
 /// The default probes of a guest. A Hyper Protect guest needs none: it prints on its console when it is
@@ -181,8 +195,8 @@ pub(super) fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, WrongPr
 }
 
 fn console(text: &str) -> Result<Probe, WrongProbe> {
-    match pattern::compile(text) {
-        Ok(_) => Ok(Probe::Console(text.to_owned())),
+    match pattern::check(text) {
+        Ok(()) => Ok(Probe::Console(text.to_owned())),
         Err(message) => Err((
             "console",
             message,

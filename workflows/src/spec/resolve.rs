@@ -16,7 +16,7 @@ use super::{
     guest,
     host::HostSettings,
     network::DesiredNetwork,
-    problem::{Problem, ProblemCode},
+    problem::{AllProblems, Problem, ProblemCode},
     quota, server_type,
     snapshot::DesiredSnapshot,
     target::TargetHosts,
@@ -32,26 +32,41 @@ pub fn resolve(
     documents: &Documents,
     host: Option<&HostSettings>,
 ) -> Result<Resolved, Vec<Problem>> {
-    let mut problems = unique::check(documents);
+    let mut all = AllProblems::from(unique::check(documents));
+    let found = all.found();
     let mut targets = TargetHosts::new(documents, host);
-    let types = server_type::of(documents, &mut problems);
-    let quotas = quota::of(documents, &mut problems);
-    let data_disks = data_disks(documents, &mut targets, &mut problems);
-    let attached = AttachedRefs::new(documents, &mut targets, &mut problems);
+    let types = server_type::of(documents, found);
+    let quotas = quota::of(documents, found);
+    let data_disks = data_disks(documents, &mut targets, found);
+    let attached = AttachedRefs::new(documents, &mut targets, found);
     let mut resolver = Resolver {
         documents,
         targets,
         attached,
     };
-    let vsis = documents.vsis.iter();
-    let vsis = vsis.map(|document| resolver.vsi(document, &mut problems));
+    let vsis = documents.vsis.iter().map(|document| {
+        all.of_document(document, |list| {
+            let mut own = Vec::new();
+            let vsi = resolver.vsi(document, &mut own);
+            list.extend(own);
+            vsi
+        })
+    });
     let mut vsis: Vec<_> = vsis.collect();
-    let mut of_pools = Vec::new();
-    let pools = documents.pools.iter();
-    let pools = pools.map(|document| resolver.pool(document, &mut of_pools));
+    let mut of_pools = AllProblems::default();
+    let pools = documents.pools.iter().map(|document| {
+        of_pools.of_document(document, |list| {
+            let mut own = Vec::new();
+            let pool = resolver.pool(document, &mut own);
+            list.extend(own);
+            pool
+        })
+    });
     let pools: Vec<_> = pools.collect();
-    let groups = documents.groups.iter();
-    let groups = groups.map(|document| resolver.group(document, &mut of_pools));
+    let groups = documents
+        .groups
+        .iter()
+        .map(|document| of_pools.of_document(document, |list| resolver.group(document, list)));
     let groups: Vec<_> = groups.collect();
     let Resolver {
         targets: resolved_targets,
@@ -60,11 +75,10 @@ pub fn resolve(
     } = resolver;
     // A pool or group is not made while a reference of its documents is unresolved.
     let pools_are_whole = of_pools.is_empty();
-    problems.append(&mut of_pools);
-    resolved_refs.check_shared(documents, &mut problems);
-    addresses_twice(documents, &vsis, &mut problems);
-    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
-    problems.dedup();
+    all.append(of_pools);
+    resolved_refs.check_shared(documents, all.found());
+    addresses_twice(documents, &vsis, all.found());
+    let problems = all.sorted();
     let lacks = |problem: &Problem| problem.code == ProblemCode::MatchesNothing;
     if problems.iter().all(lacks) && pools_are_whole {
         for vsi in &mut vsis {

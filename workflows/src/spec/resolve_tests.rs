@@ -65,6 +65,13 @@ impl TestDocuments {
         self
     }
 
+    fn group(mut self, name: &str, spec: Value) -> Self {
+        let spec = serde_json::from_value(spec).unwrap();
+        let document = self.document(documents::GROUP, name, json!({}), spec);
+        self.documents.groups.push(document);
+        self
+    }
+
     fn disk_ref(mut self, name: &str, volume: &str) -> Self {
         let spec =
             json!({"volumeName": volume, "targetSelector": {"matchLabels": {"host": "one"}}});
@@ -343,4 +350,69 @@ fn credentials_of_an_image_travel_beside_the_desired_state() {
         b"https://u:pw@a/b.qcow2"
     );
     assert!(!format!("{vsi:?}").contains("pw"));
+}
+
+fn member_with(guest: Value, ready: Value) -> Value {
+    json!({"name": "m", "template": {"metadata": {"labels": {}}, "spec": {
+        "imageURL": "http://a/b.qcow2",
+        "targetSelector": {"matchLabels": {"host": "one"}},
+        "guest": guest,
+        "ready": ready,
+    }}})
+}
+
+fn text_of(problems: &[Problem]) -> usize {
+    let texts = problems.iter();
+    texts.map(|problem| problem.to_string().len()).sum()
+}
+
+#[test]
+fn many_wrong_references_to_a_long_list_cost_little_and_are_counted() {
+    let output = |number| json!({"name": format!("o{number:060}"), "member": "m-0", "file": "/a"});
+    let outputs: Vec<_> = (0..1_000).map(output).collect();
+    let text = "# $(group.outputs.x) $(group.members.x-0.name)\n".repeat(5_000);
+    let guest = json!({"type": "cloudInit", "userData": format!("#cloud-config\n{text}")});
+    let wave = json!({"name": "w", "members": [member_with(guest, json!({"all": []}))]});
+    let documents = one_host()
+        .group("g", json!({"waves": [wave], "outputs": outputs}))
+        .documents;
+    let problems = resolve(&documents, None).unwrap_err();
+    assert!(problems.len() <= 60, "{}", problems.len());
+    assert!(text_of(&problems) < 64 << 10, "{}", text_of(&problems));
+    let last = problems.last().unwrap();
+    assert!(last.message.contains("at least"), "{last}");
+    let listed = |problem: &&Problem| problem.remedy.contains("and 995 more");
+    assert!(
+        problems.iter().any(|problem| listed(&problem)),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn expressions_beyond_the_limit_are_not_compiled() {
+    let probes = |mark: &str| -> Vec<_> {
+        let probe = |number| json!({"console": format!("{mark} {number} [a-z]")});
+        (0..17).map(probe).collect()
+    };
+    let output = |number| json!({"name": format!("o{number}"), "member": "m-0", "console": format!("over {number}")});
+    let outputs: Vec<_> = (0..257).map(output).collect();
+    let guest = json!({"type": "none"});
+    let wave = json!({
+        "name": "w",
+        "members": [member_with(guest, json!({"all": probes("ready")}))],
+        "gate": {"probes": probes("gate")},
+    });
+    let documents = one_host()
+        .vsi("v", json!({"ready": {"all": probes("vsi")}}))
+        .group("g", json!({"waves": [wave.clone()]}))
+        .group("h", json!({"waves": [wave], "outputs": outputs}))
+        .documents;
+    let problems = resolve(&documents, None).unwrap_err();
+    for words in ["17 probes", "at most 16 probes", "274 expressions"] {
+        let said = |problem: &Problem| problem.message.contains(words);
+        assert!(problems.iter().any(said), "{words}: {problems:?}");
+    }
+    for text in ["ready 0 [a-z]", "gate 0 [a-z]", "vsi 0 [a-z]", "over 0"] {
+        assert!(!vsiflow_steps::guest::pattern::is_checked(text), "{text}");
+    }
 }

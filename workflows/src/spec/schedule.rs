@@ -59,6 +59,11 @@ impl Schedule {
     /// # Errors
     /// When the text is neither, is never due, or is due more often than every quarter of an hour.
     pub fn parse(text: &str) -> Result<Self, InvalidSchedule> {
+        if has_extension(text) {
+            return Err(invalid(
+                "`L` and `W` are no part of cron's five fields; instead of the last day of a month name the first one of the next month",
+            ));
+        }
         let schedule = Self::recorded(text)?;
         if schedule.next(Timestamp(0)).is_none() {
             return Err(invalid("the schedule is never due: no month has that day"));
@@ -136,6 +141,17 @@ impl Schedule {
         });
         gaps.any(|gap| gap.is_some_and(|gap| gap < closest))
     }
+}
+
+/// Whether a field has a letter that only some programs know, such as `L` for the last day of a month. The library
+/// calculates some of them wrongly: those of December are never due.
+fn has_extension(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| {
+        let letters = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        let is_behind_number = letters.len() < word.len() && !letters.is_empty();
+        is_behind_number || ["L", "W", "LW"].contains(&letters.to_uppercase().as_str())
+    })
 }
 
 fn invalid(why: &str) -> InvalidSchedule {

@@ -69,6 +69,10 @@ fn what_is_no_schedule_is_refused() {
         "0 0 30 2 *",
         "0 3 * * $(reboot)",
         "0 3 * * é",
+        "0 0 L * *",
+        "0 0 LW * *",
+        "0 0 15W * *",
+        "0 0 * * 5L",
         long.as_str(),
     ] {
         assert!(Schedule::parse(text).is_err(), "{text}");
@@ -86,7 +90,12 @@ fn what_is_due_too_often_is_refused_over_midnight_as_well() {
         let why = Schedule::parse(text).err().map(|why| why.to_string());
         assert!(why.unwrap_or_default().contains("15 minutes"), "{text}");
     }
-    for text in ["*/15 * * * *", "0,45 0,23 * * *", "0 3 * * MON-FRI"] {
+    for text in [
+        "*/15 * * * *",
+        "0,45 0,23 * * *",
+        "0 3 * * MON-FRI",
+        "0 3 1 JUL wed",
+    ] {
         assert!(Schedule::parse(text).is_ok(), "{text}");
     }
 }

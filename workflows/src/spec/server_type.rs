@@ -51,6 +51,14 @@ impl ServerType {
     pub fn named(name: &str) -> Option<Self> {
         SERVER_TYPES.into_iter().find(|size| size.name == name)
     }
+
+    /// Whether a document says the same.
+    fn is_said_by(&self, spec: &ServerTypeSpec) -> bool {
+        let own = serde_json::json!({
+            "cpus": self.cpus, "memory": self.memory, "bootDisk": self.boot_disk,
+        });
+        serde_json::from_value(own).is_ok_and(|own: ServerTypeSpec| own == *spec)
+    }
 }
 
 /// The spec of kind `VirtualServerType`.
@@ -109,7 +117,16 @@ pub struct DesiredServerType {
 
 /// The types of the documents.
 pub(super) fn of(documents: &Documents, problems: &mut Vec<Problem>) -> Vec<DesiredServerType> {
-    let desired = documents.types.iter().map(|document| {
+    // What `get -o yaml` prints of a built-in type changes nothing.
+    let is_built_in = |document: &&Document<ServerTypeSpec>| {
+        let size = ServerType::named(&document.meta.name);
+        size.is_some_and(|size| size.is_said_by(&document.spec))
+    };
+    let own = documents
+        .types
+        .iter()
+        .filter(|document| !is_built_in(document));
+    let desired = own.map(|document| {
         problems.extend(wrong(document));
         DesiredServerType {
             name: document.meta.name.clone(),

@@ -249,7 +249,7 @@ fn of_release(
         };
         let names = match release.names.as_slice() {
             [] => "spec.release, which is empty".to_owned(),
-            names => names.join(", "),
+            names => super::target::list(names),
         };
         (
             format!("$({reference}) names nothing of spec.release"),

@@ -1,21 +1,31 @@
 //! Texts with rules of their own: contracts and names on hosts.
 
 use serde::{Deserialize, Deserializer};
-use vsiflow_engine::secret::Secret;
+use vsiflow_engine::{model::Name, secret::Secret};
 
-/// The contract of a VSI, verbatim. `Debug` hides it, and it cannot be serialised.
+use super::recorded::SecretField;
+
+/// What objects show in place of a secret.
+pub(crate) const HIDDEN: &str = "<hidden>";
+
+/// The contract of a VSI, verbatim, or the ID of the recorded one. `Debug` hides it, and it cannot be serialised.
 #[derive(Clone)]
-pub struct Contract(Secret);
+pub struct Contract(SecretField);
 
 impl Contract {
     /// A contract of that text.
     pub fn new(text: String) -> Self {
-        Self(Secret::new(text.into_bytes()))
+        Self(SecretField::written(text))
     }
 
-    /// The contract as a secret.
-    pub fn secret(&self) -> &Secret {
-        &self.0
+    /// The contract as a secret; `None` if the document only says which one is recorded.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.0.secret()
+    }
+
+    /// The ID of the recorded contract, if the document says that one.
+    pub fn recorded(&self) -> Option<&Name> {
+        self.0.recorded()
     }
 }
 
@@ -27,11 +37,7 @@ impl std::fmt::Debug for Contract {
 
 impl<'de> Deserialize<'de> for Contract {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.trim().is_empty() {
-            return Err(serde::de::Error::custom("the contract is empty"));
-        }
-        Ok(Self::new(text))
+        SecretField::read(deserializer, "contract").map(Self)
     }
 }
 

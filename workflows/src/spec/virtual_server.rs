@@ -8,6 +8,7 @@ use vsiflow_steps::{
     vsi::define_domain::Secure,
 };
 
+use super::desired::DesiredDisk;
 use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
 use super::placement::{self, PlacementSpec};
@@ -74,6 +75,15 @@ pub struct VirtualServerSpec {
     /// When snapshots of it are due, and how many are retained.
     #[serde(default)]
     pub snapshot_policy: Option<SnapshotPolicySpec>,
+    /// The recorded host, as it is printed.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The recorded data disks, as they are printed.
+    #[serde(default)]
+    pub disks: Option<Vec<DesiredDisk>>,
+    /// The recorded networks, as they are printed.
+    #[serde(default)]
+    pub networks: Option<Vec<String>>,
 }
 
 /// The machine of a virtual server.
@@ -108,6 +118,8 @@ pub struct ServerMachine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FirmwareChoice {
+    /// That of the architecture.
+    Default,
     /// A PC's BIOS.
     Bios,
     /// UEFI.
@@ -117,6 +129,7 @@ pub enum FirmwareChoice {
 impl From<FirmwareChoice> for Firmware {
     fn from(choice: FirmwareChoice) -> Self {
         match choice {
+            FirmwareChoice::Default => Self::default(),
             FirmwareChoice::Bios => Self::Bios,
             FirmwareChoice::Uefi => Self::Uefi,
         }
@@ -172,6 +185,9 @@ impl From<VirtualServerSpec> for VsiSpec {
             deletion_policy: spec.deletion_policy,
             snapshot_policy: spec.snapshot_policy,
             network_config: None,
+            host: spec.host,
+            disks: spec.disks,
+            networks: spec.networks,
             ready: spec.ready,
             guest: Some(spec.guest),
             placement: spec.placement,

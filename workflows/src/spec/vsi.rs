@@ -10,6 +10,7 @@ use vsiflow_steps::{
     vsi::define_domain::Secure,
 };
 
+use super::desired::DesiredDisk;
 use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
 use super::placement::PlacementSpec;
@@ -71,6 +72,15 @@ pub struct VsiSpec {
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default)]
     pub network_config: Option<String>,
+    /// The recorded host, as it is printed.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The recorded data disks, as they are printed.
+    #[serde(default)]
+    pub disks: Option<Vec<DesiredDisk>>,
+    /// The recorded networks, as they are printed.
+    #[serde(default)]
+    pub networks: Option<Vec<String>>,
     /// When it counts as ready.
     #[serde(default)]
     pub ready: Option<ReadySpec>,

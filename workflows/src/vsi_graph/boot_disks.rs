@@ -1,4 +1,4 @@
-//! The nodes that make boot disks and remove them.
+//! The nodes that make boot disks, and remove the disks that others replaced.
 
 use vsiflow_engine::{model::Failure, step::Step as _};
 use vsiflow_steps::{
@@ -13,6 +13,7 @@ use vsiflow_steps::{
 use super::VsiGraphBuilder;
 use crate::{
     boot_disks::{BootDisks, is_ephemeral},
+    restoration,
     spec::BootDiskMode,
 };
 
@@ -115,9 +116,9 @@ impl VsiGraphBuilder<'_> {
         }
     }
 
-    /// Deletes the boot disks that the graph's definition does not name: those that hold nothing of a guest, and
-    /// those whose end is ordered, or that the VSI's own document makes anew (`boots_afresh`). Returns the node, if
-    /// there are any.
+    /// Deletes the disks that the graph's definition does not name: boot disks that hold nothing of a guest, and disks
+    /// whose end is ordered, or that the VSI's own document makes anew (`boots_afresh`). Returns the node, if there are
+    /// any.
     pub(crate) fn remove_replaced(
         &mut self,
         after: &[&str],
@@ -132,10 +133,18 @@ impl VsiGraphBuilder<'_> {
             let may_go = !written || boots_afresh || self.objects.is_permitted(&object);
             (volume != self.boot && may_go).then_some(ReplacedDisk { volume, written })
         };
+        let mut replaced: Vec<ReplacedDisk> =
+            disks.all().into_iter().filter_map(removable).collect();
+        let data_disks =
+            restoration::replaced_data_disks(self.record, self.objects, &self.replaced_data_disks);
+        replaced.extend(data_disks.into_iter().map(|volume| ReplacedDisk {
+            volume,
+            written: true,
+        }));
         let params = remove_replaced_disks::Params {
             host: self.host(),
             uuid: self.record.uid,
-            disks: disks.all().into_iter().filter_map(removable).collect(),
+            disks: replaced,
         };
         if params.disks.is_empty() {
             return Ok(None);

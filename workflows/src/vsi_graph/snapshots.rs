@@ -8,13 +8,14 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     ports::VolumeKey,
     snapshot::{
-        AwaitSnapshot, CheckMemory, CopySum, FindCopy, MergeLayers, RestoreDisks, SavedMemory,
-        await_snapshot, check_memory, find_copy, restore_disks, restore_disks::DiskToRestore,
+        AwaitSnapshot, CheckMemory, CopySum, FindCopy, MergeLayers, RestoreBeside, RestoreDisks,
+        SavedMemory, await_snapshot, check_memory, find_copy, restore_beside, restore_disks,
+        restore_disks::DiskToRestore,
     },
     vsi::{CloneBootDisk, clone_boot_disk::BASE_IMAGE_NODE},
 };
 
-use super::{NewBootDisk, VsiGraphBuilder, unnameable};
+use super::{NewBootDisk, PresentBootDisk, VsiGraphBuilder, unnameable};
 use crate::{
     nodes::Nodes,
     record::{SnapshotRecord, snapshot_entity},
@@ -71,15 +72,43 @@ impl VsiGraphBuilder<'_> {
         Ok(())
     }
 
-    /// Adds `find_copy` → `clone_boot_disk`: a boot disk beside the present one, from its copy in a snapshot.
+    /// What becomes of the present boot disk if these disks are made beside the present ones.
+    pub(crate) fn present_boot_disk(&self, disks: &[DiskToRestore]) -> PresentBootDisk {
+        if disks.iter().any(|disk| disk.of.volume == self.boot) {
+            PresentBootDisk::IsReplaced
+        } else {
+            PresentBootDisk::Stays
+        }
+    }
+
+    /// Adds `find_copy` → `clone_boot_disk`, and `restore_beside`: disks beside the present ones, from their copies in
+    /// a snapshot.
     pub(crate) fn restore_beside(
         &mut self,
         after: &[&str],
-        disk: &DiskToRestore,
+        disks: &[DiskToRestore],
     ) -> Result<Vec<&'static str>, Failure> {
-        self.find_copy(after, disk.of.copy.clone(), disk.expected.clone())?;
-        self.clone_new(&[BASE_IMAGE_NODE], NewBootDisk::Restored)?;
-        Ok(vec![CloneBootDisk::NAME])
+        let (boot_disks, data_disks): (Vec<_>, Vec<_>) =
+            disks.iter().partition(|disk| disk.of.volume == self.boot);
+        let mut made = Vec::new();
+        if !data_disks.is_empty() {
+            let replaced = data_disks.iter().map(|disk| disk.of.volume.clone());
+            self.replaced.extend(replaced.clone());
+            self.replaced_data_disks.extend(replaced);
+            let params = restore_beside::Params {
+                host: self.host(),
+                uuid: self.record.uid,
+                disks: data_disks.into_iter().cloned().collect(),
+            };
+            self.step::<RestoreBeside>(after, &params)?;
+            made.push(RestoreBeside::NAME);
+        }
+        if let Some(disk) = boot_disks.first() {
+            self.find_copy(after, disk.of.copy.clone(), disk.expected.clone())?;
+            self.clone_new(&[BASE_IMAGE_NODE], NewBootDisk::Restored)?;
+            made.push(CloneBootDisk::NAME);
+        }
+        Ok(made)
     }
 
     /// Checks saved memory before the guest is shut down, so that nothing is lost if the memory does
@@ -120,6 +149,7 @@ impl VsiGraphBuilder<'_> {
             uuid: self.record.uid,
             snapshot: snapshot.to_owned(),
             disks,
+            named: self.named(),
             for_memory,
         };
         self.step::<RestoreDisks>(after, &params)?;

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
 use super::places::{Place, PlaceLimits, Places};
-use crate::{Caller, CommandNeeds, Problem, listen};
+use crate::{Caller, Problem, listen};
 
 /// Commands that run at the same time; further ones wait.
 const COMMANDS: PlaceLimits = PlaceLimits {
@@ -22,7 +22,7 @@ const FOLLOWERS: PlaceLimits = PlaceLimits {
     looking: 192,
     each: 64,
 };
-/// Commands of others than the owner that read a whole journal.
+/// Answers to others than the owner that read a whole journal.
 const AUDITS: PlaceLimits = PlaceLimits {
     all: usize::MAX >> 4,
     looking: 1,
@@ -56,12 +56,6 @@ pub(crate) struct Turns {
     bodies: Arc<Semaphore>,
 }
 
-/// A command's turn, as long as it is held.
-pub(crate) struct CommandPlace {
-    _audit: Option<Place>,
-    _place: Place,
-}
-
 impl Default for Turns {
     fn default() -> Self {
         Self {
@@ -77,43 +71,28 @@ impl Default for Turns {
 
 impl Turns {
     /// A permit for a command, as long as it is held.
-    pub(crate) async fn acquire(
-        &self,
-        caller: &Caller,
-        about: CommandNeeds,
-    ) -> Result<CommandPlace, Problem> {
-        let taken = async {
-            let audit = if about.audits {
-                Some(self.audits.take(caller).await?)
-            } else {
-                None
-            };
-            let place = self.commands.take(caller).await?;
-            Ok::<_, AcquireError>(CommandPlace {
-                _audit: audit,
-                _place: place,
-            })
-        };
-        match timeout(TURN_TIMEOUT, taken).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Problem::busy("too many commands at a time")),
-        }
+    pub(crate) async fn command(&self, caller: &Caller) -> Result<Place, Problem> {
+        turn(&self.commands, caller, "too many commands at a time").await
+    }
+
+    /// A permit for an answer that reads a whole journal for this caller alone, as long as it is held.
+    pub(crate) async fn audit(&self, caller: &Caller) -> Result<Place, Problem> {
+        turn(
+            &self.audits,
+            caller,
+            "too many journals are read whole at a time",
+        )
+        .await
     }
 
     /// A permit for an answer that reads or follows something, as long as it is held.
     pub(crate) async fn reader(&self, caller: &Caller) -> Result<Place, Problem> {
-        match timeout(TURN_TIMEOUT, self.followed.take(caller)).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(Problem::busy("too much is read at a time")),
-        }
+        turn(&self.followed, caller, "too much is read at a time").await
     }
 
     /// A permit for a request of the service, until its answer is known.
     pub(crate) async fn request(&self, caller: &Caller) -> Result<Place, Problem> {
-        match timeout(TURN_TIMEOUT, self.requests.take(caller)).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(Problem::busy("too many requests at a time")),
-        }
+        turn(&self.requests, caller, "too many requests at a time").await
     }
 
     /// A permit for a connection of the caller, as long as it is open.
@@ -131,6 +110,14 @@ impl Turns {
             Ok(Ok(body)) => Ok(body),
             _ => Err(Problem::busy("too much is being sent at a time")),
         }
+    }
+}
+
+/// A place of the caller, or why there was none for a minute.
+async fn turn(places: &Places, caller: &Caller, why: &str) -> Result<Place, Problem> {
+    match timeout(TURN_TIMEOUT, places.take(caller)).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Problem::busy(why)),
     }
 }
 

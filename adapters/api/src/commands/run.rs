@@ -1,15 +1,19 @@
 //! Runs a command through the port, with its output as lines, or collected for an answer of another
 //! form.
 //!
-//! If the caller disconnects, a command that changes something continues until it would print; one that
-//! only reads is ended. Unread output waits in the command's channel, not here.
+//! If the caller disconnects, the command continues until it would print. Unread output waits in the command's
+//! channel, not here.
 
 use axum::body::Bytes;
 use http::StatusCode;
 use tokio::{sync::mpsc, task::spawn_blocking};
+use vsiflow_engine::low_priority;
 
-use super::{CallerCommand, CommandEnd, CommandLine, CommandNeeds, CommandRequest};
-use crate::{Caller, Problem, Rights, api::Api};
+use super::{CallerCommand, CommandEnd, CommandLine, CommandRequest};
+use crate::{
+    Caller, Problem, Rights,
+    api::{Api, places::Place},
+};
 
 /// The maximum length of a piece of output in one line, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -20,23 +24,15 @@ const LINES: usize = 4;
 pub(crate) fn begin(
     api: &Api,
     command: CallerCommand,
-    about: CommandNeeds,
     held: impl Send + 'static,
 ) -> mpsc::Receiver<Bytes> {
     let (to_lines, lines) = mpsc::channel(LINES);
     let commands = api.commands().clone();
     api.tasks().spawn(async move {
-        let print = async |output_lines: mpsc::Sender<Bytes>| {
-            let (output, printed) = mpsc::channel(LINES);
-            let work = commands.run(command, output);
-            let (end, ()) = tokio::join!(work, forward_output(printed, &output_lines));
-            let _ = output_lines.send(line(&CommandLine::Exit(end.exit))).await;
-        };
-        let gone = to_lines.clone();
-        tokio::select! {
-            () = print(to_lines) => {}
-            () = gone.closed(), if about.needs == Rights::Look => {}
-        }
+        let (output, printed) = mpsc::channel(LINES);
+        let work = commands.run(command, output);
+        let (end, ()) = tokio::join!(work, forward_output(printed, &to_lines));
+        let _ = to_lines.send(line(&CommandLine::Exit(end.exit))).await;
         drop(held);
     });
     lines
@@ -79,13 +75,18 @@ impl Printed {
     }
 }
 
-/// What a command needs. Its command line is the caller's, so it is parsed on a thread for blocking work.
+/// The rights that a command needs. Its command line is the caller's: the caller takes a place for a request, and a
+/// thread of low priority parses it.
 ///
 /// # Errors
 /// If it is not a command that can be run here.
-pub(crate) async fn about(api: &Api, args: &[String]) -> Result<CommandNeeds, Problem> {
+pub(crate) async fn needs(api: &Api, place: Place, args: &[String]) -> Result<Rights, Problem> {
     let (commands, args) = (api.commands().clone(), args.to_vec());
-    let parsed = spawn_blocking(move || commands.about(&args));
+    let parsed = spawn_blocking(move || {
+        // Held by the work: a caller that waits no longer does not end it.
+        let _place = place;
+        low_priority::run(|| commands.needs(&args))
+    });
     let ended = |_| {
         let detail = "the command cannot be read";
         Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
@@ -99,8 +100,12 @@ pub(crate) async fn collect(
     caller: &Caller,
     request: CommandRequest,
 ) -> Result<Printed, Problem> {
-    let about = about(api, &request.args).await?;
-    let _turn = api.turns().acquire(caller, about).await?;
+    let place = api.turns().request(caller).await?;
+    let needed = needs(api, place, &request.args).await?;
+    if caller.rights < needed {
+        return Err(caller.refused());
+    }
+    let _turn = api.turns().command(caller).await?;
     let command = CallerCommand {
         request,
         caller: caller.clone(),

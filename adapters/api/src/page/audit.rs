@@ -1,4 +1,4 @@
-//! The audit page: the anchor to store elsewhere, and the verification of the journal.
+//! The audit page: the anchors to store elsewhere, and the verification of the journals.
 
 use axum::{Extension, extract::State};
 use maud::{Markup, html};
@@ -9,9 +9,8 @@ use super::{
     text,
 };
 use crate::{
-    Caller, CommandRequest, Problem,
-    api::Api,
-    commands::run::{self, Printed},
+    AnchorRequest, Caller, JournalAnchors, Problem, VerifiedJournal, VerifiedJournals,
+    VerifyRequest, api::Api,
 };
 
 pub(super) async fn page(
@@ -19,8 +18,9 @@ pub(super) async fn page(
     caller: Option<Extension<Caller>>,
     context: PageContext,
 ) -> PageResult {
-    let anchor = command(&api, caller.as_deref(), "head").await?;
-    Ok(shown(&context, &anchor, None))
+    let caller = caller.as_deref().ok_or_else(Problem::view_only)?;
+    let anchors = api.call(caller, AnchorRequest {}).await?;
+    Ok(shown(&context, &anchors, None))
 }
 
 /// Verifies the whole journal. It changes nothing, but it reads everything, so it is a POST: following a
@@ -30,26 +30,17 @@ pub(super) async fn verify(
     caller: Option<Extension<Caller>>,
     context: PageContext,
 ) -> PageResult {
-    let verified = command(&api, caller.as_deref(), "verify").await?;
-    let anchor = command(&api, caller.as_deref(), "head").await?;
-    Ok(shown(&context, &anchor, Some(&verified)))
+    let caller = caller.as_deref().ok_or_else(Problem::view_only)?;
+    let verified = api.call(caller, VerifyRequest::default()).await?;
+    let anchors = api.call(caller, AnchorRequest {}).await?;
+    Ok(shown(&context, &anchors, Some(&verified)))
 }
 
-/// Runs `vsiflow audit WORD` for the caller.
-async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Printed, Problem> {
-    let caller = caller.ok_or_else(Problem::view_only)?;
-    let args = ["vsiflow", "audit", word].map(str::to_owned).to_vec();
-    if run::about(api, &args).await?.needs > caller.rights {
-        return Err(caller.refused());
-    }
-    let request = CommandRequest {
-        args,
-        ..CommandRequest::default()
-    };
-    run::collect(api, caller, request).await
-}
-
-fn shown(context: &PageContext, anchor: &Printed, verified: Option<&Printed>) -> Page {
+fn shown(
+    context: &PageContext,
+    anchors: &JournalAnchors,
+    verified: Option<&VerifiedJournals>,
+) -> Page {
     let main = html! {
         h1 { "Audit" }
         @if context.at.requested.is_some() { p { "The audit is of the whole journal, up to now." } }
@@ -61,23 +52,39 @@ fn shown(context: &PageContext, anchor: &Printed, verified: Option<&Printed>) ->
         h2 { "Anchor" }
         p { "The newest link of the chain. Stored on another machine, it shows later whether the journal \
              was cut off or replaced: " code { "vsiflow audit verify --head FILE" } "." }
-        pre tabindex="0" role="region" aria-label="Anchor" {
-            (text::visible(&String::from_utf8_lossy(&anchor.out)))
-            (text::visible(&String::from_utf8_lossy(&anchor.err)))
+        @for anchor in &anchors.journals {
+            (of_set(anchor.journal))
+            pre tabindex="0" role="region" aria-label="Anchor" { (text::visible(&anchor.head)) }
         }
     };
     context.page("Audit", "/audit", &main)
 }
 
-fn report(verified: &Printed) -> Markup {
-    let sound = verified.end.exit == 0;
+/// Which journal of a set it is.
+fn of_set(journal: Option<u16>) -> Markup {
+    html! { @if let Some(number) = journal { p { "Journal " (number) } } }
+}
+
+fn report(verified: &VerifiedJournals) -> Markup {
+    let is_sound = verified.journals.iter().all(VerifiedJournal::is_sound);
     html! {
         section aria-label="Result" role="status" {
-            h2 { @if sound { (state("Succeeded")) " The journal is sound" }
+            h2 { @if is_sound { (state("Succeeded")) " The journal is sound" }
                  @else { (state("Failed")) " The journal is not sound" } }
-            pre tabindex="0" role="region" aria-label="Report" {
-                (text::visible(&String::from_utf8_lossy(&verified.out)))
-                (text::visible(&String::from_utf8_lossy(&verified.err)))
+            @for journal in &verified.journals {
+                (of_set(journal.journal))
+                pre tabindex="0" role="region" aria-label="Report" {
+                    @for violation in &journal.violations {
+                        "error[" (violation.code) "]: " (text::visible(&violation.detail)) "\n"
+                        "  object " (text::visible(&violation.object)) "\n"
+                        "  next   " (text::visible(&violation.remedy)) "\n"
+                    }
+                    (text::visible(&journal.summary())) "\n"
+                    @for removed in &journal.removed {
+                        (text::visible(&removed.range)) ": the events were removed; the base as of offset "
+                        (removed.base) " replaces them\n"
+                    }
+                }
             }
         }
     }

@@ -6,27 +6,7 @@ use vsiflow_engine::{executor::By, secret::Secret};
 use vsiflow_workflows::fleet::{ConsoleNote, FleetError, Fleets};
 
 use super::*;
-use crate::{
-    CallerCommand, CommandEnd, CommandNeeds, CommandOutput, Commands, ForwardedAnswer,
-    ForwardedRequest, JournalSet,
-};
-
-struct NoCommands;
-
-#[async_trait]
-impl Commands for NoCommands {
-    fn actor(&self, _: u32) -> Actor {
-        Actor::Token(Who::new("nobody"))
-    }
-
-    fn about(&self, _: &[String]) -> Result<CommandNeeds, Problem> {
-        Err(Problem::busy("no commands here"))
-    }
-
-    async fn run(&self, _: CallerCommand, _: CommandOutput) -> CommandEnd {
-        CommandEnd::default()
-    }
-}
+use crate::{ForwardedAnswer, ForwardedRequest, JournalSet, NoAudits, NoCommands};
 
 /// A set whose journals cannot be read; counts who tries.
 #[derive(Default)]
@@ -62,7 +42,8 @@ impl JournalSet for ClosedSet {
 #[tokio::test]
 async fn a_wrong_token_has_no_other_journal_read_than_that_of_the_tokens() {
     let set = Arc::<ClosedSet>::default();
-    let service = Api::of_set(set.clone(), Arc::new(NoCommands)).token_service();
+    let service =
+        Api::of_set(set.clone(), Arc::new(NoCommands), Arc::new(NoAudits)).token_service();
     let token = Token::new("0123456789ab", Secret::new("0".repeat(64)), b"other").text();
     let requests = [
         None,
@@ -81,4 +62,71 @@ async fn a_wrong_token_has_no_other_journal_read_than_that_of_the_tokens() {
     assert_eq!(set.readings_of_all.load(Ordering::Relaxed), 0);
     // What is no token in form is not looked up.
     assert_eq!(set.readings_of_tokens.load(Ordering::Relaxed), 1);
+}
+
+/// A set whose journals are opened when the test says so.
+struct SlowSet(tokio::sync::Semaphore);
+
+#[async_trait]
+impl JournalSet for SlowSet {
+    async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
+        let _ = self.0.acquire().await;
+        Err(Problem::busy("nothing is read here"))
+    }
+
+    async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
+        Err(Problem::busy("there are no tokens"))
+    }
+
+    async fn answer(&self, _: u16, _: ForwardedRequest) -> Result<ForwardedAnswer, Problem> {
+        Err(Problem::busy("nothing is answered here"))
+    }
+
+    async fn note_console(&self, _: u16, _: ConsoleNote, _: By) -> Result<(), FleetError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_caller_with_many_lists_and_pages_waits_while_another_is_answered() {
+    const EACH: usize = 4;
+    let set = Arc::new(SlowSet(tokio::sync::Semaphore::new(0)));
+    let api = Api::of_set(set.clone(), Arc::new(NoCommands), Arc::new(NoAudits));
+    let ask = |name: &str, path: &str| {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights: Rights::Look,
+        });
+        tokio::spawn(api.routes().oneshot(request))
+    };
+    let paths = ["/v1/virtualservers", "/", "/v1/hosts", "/pools"];
+    let many: Vec<_> = paths
+        .iter()
+        .cycle()
+        .take(3 * EACH)
+        .map(|path| ask("one", path))
+        .collect();
+    let one = Caller {
+        actor: Actor::Token(Who::new("one")),
+        rights: Rights::Look,
+    };
+    while api.turns().request(&one).now_or_never().is_some() {
+        tokio::task::yield_now().await;
+    }
+    let other = Caller {
+        actor: Actor::Token(Who::new("other")),
+        rights: Rights::Look,
+    };
+    assert!(api.turns().request(&other).now_or_never().is_some());
+    // What needs no place is answered meanwhile, also to the first.
+    let asset = ask("one", "/assets/page.css").await.unwrap().unwrap();
+    assert!(asset.status().is_success());
+    set.0.add_permits(1);
+    let answered = ask("other", "/v1/virtualservers").await.unwrap().unwrap();
+    assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for answer in many {
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

@@ -27,6 +27,14 @@ pub struct TableRequest {
     pub at: Option<Moment>,
 }
 
+impl TableRequest {
+    /// A request for objects as they are now.
+    pub fn now(kind: ObjectKind, query: TableQuery) -> Self {
+        let at = None;
+        Self { kind, query, at }
+    }
+}
+
 /// A list of objects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -142,7 +150,7 @@ pub(super) fn default_namespace() -> String {
 }
 
 /// A viewer's reading connects to no host.
-fn reading_of(kind: ObjectKind) -> Rights {
+pub(super) fn reading_of(kind: ObjectKind) -> Rights {
     if kind.asks_hosts() {
         Rights::Operate
     } else {
@@ -150,7 +158,10 @@ fn reading_of(kind: ObjectKind) -> Rights {
     }
 }
 
-async fn as_of(fleets: &Arc<Fleets>, at: Option<Moment>) -> Result<Option<AsOf>, Problem> {
+pub(super) async fn as_of(
+    fleets: &Arc<Fleets>,
+    at: Option<Moment>,
+) -> Result<Option<AsOf>, Problem> {
     if at.is_none() {
         return Ok(None);
     }

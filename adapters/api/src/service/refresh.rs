@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, ServiceRequest};
+use super::{JournalUse, Operation, ServiceRequest};
 use crate::{Caller, Problem, Rights, api::Api};
 
 /// Asks for a scan of all hosts. How VSIs differ from what vsiflow wrote is recorded, and nothing is acted on.
@@ -35,7 +35,7 @@ impl ServiceRequest for RefreshRequest {
         summary: "Scan all hosts, and record how VSIs differ from what was written",
     };
     const NEEDS: Rights = Rights::Operate;
-    const RECORDS: bool = true;
+    const USE: JournalUse = JournalUse::Record;
 
     async fn answer(self, api: &Api, _caller: &Caller) -> Result<RefreshedHosts, Problem> {
         let report = api.fleet()?.hosts().scan(false).await?;

@@ -13,6 +13,7 @@ use axum::{
     Extension,
     body::{Body, Bytes},
     extract::{Request, State},
+    middleware,
 };
 use futures::stream;
 use http::{StatusCode, header::CONTENT_LENGTH};
@@ -22,8 +23,8 @@ use super::resource::about;
 use crate::{
     Caller, CallerCommand, CommandLine, CommandRequest, Problem, Rights,
     api::Api,
-    body,
-    commands::run::{about as about_command, begin},
+    body, caller,
+    commands::run::{begin, needs},
     streamed::{Lines, Streamed},
 };
 
@@ -34,10 +35,12 @@ const MAX_WORDS_LEN: u64 = 64 * 1024;
 
 pub(super) fn runs() -> ApiRouter<Api> {
     let summary = "Run a command line and answer with its output as it comes";
-    ApiRouter::new().api_route(
+    let route = ApiRouter::new().api_route(
         "/v1/commands",
         post_with(run, about("runCommand", "commands", summary)),
-    )
+    );
+    // A viewer's words are not even read.
+    route.route_layer(middleware::from_fn(caller::may_operate))
 }
 
 /// The body of a request for a command; it is not read before there is room for it.
@@ -77,18 +80,17 @@ async fn run(
     CommandBody(body): CommandBody,
 ) -> Result<Streamed<Lines, CommandLine>, Problem> {
     let (request, held) = read(&api, &caller, body).await?;
-    let about = about_command(&api, &request.args).await;
-    let about = match caller.rights {
-        Rights::Everything => about?,
+    let place = api.turns().request(&caller).await?;
+    let needed = needs(&api, place, &request.args).await;
+    match caller.rights {
+        Rights::Everything => drop(needed?),
         // For these callers a command that cannot be run here is refused like any other.
-        rights => about
-            .ok()
-            .filter(|about| about.needs <= rights)
-            .ok_or_else(|| caller.refused())?,
-    };
-    let turn = api.turns().acquire(&caller, about).await?;
+        rights if needed.is_ok_and(|needed| needed <= rights) => {}
+        _ => return Err(caller.refused()),
+    }
+    let turn = api.turns().command(&caller).await?;
     let command = CallerCommand { request, caller };
-    let lines = begin(&api, command, about, (held, turn));
+    let lines = begin(&api, command, (held, turn));
     let streamed = stream::unfold(lines, |mut lines| async move {
         let line: Bytes = lines.recv().await?;
         Some((Ok::<_, std::io::Error>(line), lines))

@@ -1,21 +1,19 @@
 //! Read routes of single kinds: what VSIs did, and the networks of hosts.
 
-use std::sync::Arc;
-
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use vsiflow_workflows::fleet::{
-    Difference, Fleets, Moment, NetworkObject, RunGraph, differences_of,
+use serde::Deserialize;
+use vsiflow_workflows::{
+    fleet::{Moment, NetworkObject, RunGraph},
+    kinds::ObjectKind,
 };
 
 use super::resource::{Answer, AtQuery, List, ObjectPath, about};
-use crate::{Caller, Problem, api::Api};
+use crate::{Caller, DiffRequest, Differences, api::Api};
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
     const VSIS: &str = "virtualservers";
@@ -76,40 +74,20 @@ struct DiffQuery {
     to: Option<Moment>,
 }
 
-/// What differs in an object between two moments.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-struct Differences {
-    /// Each field that differs.
-    differences: Vec<Difference>,
-}
-
 async fn vsi_diff(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<DiffQuery>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
+    Query(DiffQuery { from, to }): Query<DiffQuery>,
 ) -> Answer<Differences> {
-    let from = match query.from {
-        Some(from) => from,
-        None => first(&api).await?,
+    let request = DiffRequest {
+        kind: ObjectKind::Vsi,
+        namespace,
+        name,
+        from,
+        to,
     };
-    let before = api.fleets_at(&caller, Some(from)).await?;
-    let after = api.fleets_at(&caller, query.to).await?;
-    let object = async |fleets: Arc<Fleets>| {
-        let object = fleets.vsi(&target.namespace, &target.name).await;
-        object.map(|object| json!(object))
-    };
-    let differences = differences_of(object(before).await, object(after).await)?;
-    Ok(Json(Differences { differences }))
-}
-
-/// The first moment of the journals.
-async fn first(api: &Api) -> Result<Moment, Problem> {
-    let fleets = api.fleets().await?;
-    match fleets.first_event().await? {
-        Some(time) if fleets.are_several() => Ok(Moment::Time(time)),
-        _ => Ok(Moment::Offset(0)),
-    }
+    Ok(Json(api.call(&caller, request).await?))
 }
 
 async fn networks(State(api): State<Api>) -> Answer<List<NetworkObject>> {

@@ -52,7 +52,7 @@ pub(crate) struct RestoreRequest {
     disks_only: bool,
     /// Restore copies without a check of their recorded hashes, or with none on record.
     unverified: bool,
-    /// Delete the present boot disk before its copy is put back, for a pool without room for both.
+    /// Delete the present disks before their copies are put back, for pools without room for both.
     in_place: bool,
     /// Why; stored in the history.
     reason: String,
@@ -68,7 +68,7 @@ pub(crate) struct PlanQuery {
     disks_only: bool,
     /// Restore copies without a check of their recorded hashes, or with none on record.
     unverified: bool,
-    /// Delete the present boot disk before its copy is put back, for a pool without room for both.
+    /// Delete the present disks before their copies are put back, for pools without room for both.
     in_place: bool,
 }
 
@@ -94,6 +94,17 @@ pub(crate) struct Taken {
     /// What came of it.
     #[serde(flatten)]
     result: ActionResult,
+}
+
+/// What a restoration does, and what it leaves out.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RestorationPlan {
+    #[serde(flatten)]
+    plan: Plan,
+    /// The disks of the snapshot that its VSI does not have any more, as `disk/NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    not_restored: Vec<String>,
 }
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
@@ -126,17 +137,17 @@ async fn plan(
     State(api): State<Api>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Query(query): Query<PlanQuery>,
-) -> Answer<Plan> {
-    let (_, plan) = api
-        .fleet()?
-        .snapshots()
+) -> Answer<RestorationPlan> {
+    let snapshots = api.fleet()?.snapshots();
+    let (_, plan) = snapshots
         .plan_restore(
             &namespace,
             &name,
             options(query.disks_only, query.unverified, query.in_place),
         )
         .await?;
-    Ok(Json(plan))
+    let not_restored = snapshots.not_restored(&namespace, &name).await?;
+    Ok(Json(RestorationPlan { plan, not_restored }))
 }
 
 async fn take(

@@ -8,23 +8,28 @@ use axum::{
     body::{Body, Bytes},
     extract::{Path, Query, State},
 };
-use futures::{Stream, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::time::sleep;
-use vsiflow_engine::{journal::Offset, model::EntityId};
+use tokio::{runtime::Handle, time::sleep};
+use vsiflow_engine::{journal::Offset, low_priority, model::EntityId};
 use vsiflow_steps::ports::ConsolePosition;
-use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
+use vsiflow_workflows::fleet::{ConsoleLog, Fleets, HistoryLine, LogChunk};
 
 use super::resource::{ObjectPath, about};
 use crate::{
     Caller, Problem,
     api::{Api, places::Place},
     streamed::{Console, Lines, Streamed},
+    unread::UnreadBytes,
 };
 
 /// How often a followed history or log is read.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How many lines of a history are in memory for one answer.
+const PAGE_LEN: usize = 2_000;
 
 /// From where, and for how long.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -76,16 +81,15 @@ async fn history(
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
     let place = api.turns().reader(&caller).await?;
-    // Followed by its entity, because another object may get the name later.
+    // Read by its entity, because another object may get the name later.
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
-    let fleet = fleets.that_has(namespace, name).await?;
-    let first = fleet.history().lines(namespace, name).await?;
-    let entity = if query.follow {
-        Some(fleet.vsis().find(namespace, name).await?)
-    } else {
-        None
-    };
-    Ok(line_stream(api, first, entity, (query, place)))
+    let entity = fleets
+        .that_has(namespace, name)
+        .await?
+        .history()
+        .entity_named(namespace, name)
+        .await?;
+    line_stream(FollowedHistory::of(api, caller, entity, query), place).await
 }
 
 async fn disk_history(
@@ -98,58 +102,121 @@ async fn disk_history(
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
     let object = format!("disk/{name}");
     let fleet = fleets.that_has(namespace, &object).await?;
-    let first = fleet.history().lines(namespace, &object).await?;
-    let entity = if query.follow {
-        Some(fleet.disks().find(namespace, name).await?)
-    } else {
-        None
-    };
-    Ok(line_stream(api, first, entity, (query, place)))
+    let entity = fleet.history().entity_named(namespace, &object).await?;
+    line_stream(FollowedHistory::of(api, caller, entity, query), place).await
 }
 
-/// The lines that exist, and then new ones if an entity is followed.
-fn line_stream(
+/// A history that is read page by page. Of each caller few pages are read at a time, and a page is in memory until its
+/// reader has taken it.
+struct FollowedHistory {
     api: Api,
-    first: Vec<HistoryLine>,
-    entity: Option<EntityId>,
-    (query, place): (FollowQuery, Place),
-) -> Streamed<Lines, HistoryLine> {
-    let mut next = query.from;
-    let first = since(first, &mut next);
-    let begin = (api, entity, next, place);
-    let more = stream::unfold(begin, |(open_api, followed, from, held)| async move {
-        let followed_entity = followed?;
-        sleep(POLL).await;
-        let fleets = open_api.fleets().await.ok()?;
-        let history = fleets.that_knows(&followed_entity)?.history();
-        // Read before the lines: what is recorded meanwhile is looked for again.
-        let end = history.end();
-        let lines = history.lines_of_since(&followed_entity, from).await.ok()?;
-        let last = lines.last().map(|line| line.offset.saturating_add(1));
-        let read_to = from.max(end).max(last.unwrap_or_default());
-        Some((lines, (open_api, Some(followed_entity), read_to, held)))
-    });
-    Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
+    caller: Caller,
+    entity: EntityId,
+    from: Offset,
+    follow: bool,
+    /// Whether the last page was cut.
+    has_more: bool,
+    unread: UnreadBytes,
+    /// The length of the last page, which counts until its reader has taken it.
+    held: usize,
 }
 
-/// The new lines.
-fn since(mut lines: Vec<HistoryLine>, from: &mut Offset) -> Vec<HistoryLine> {
-    lines.retain(|line| line.offset >= *from);
-    if let Some(last) = lines.last() {
-        *from = last.offset.saturating_add(1);
+impl Drop for FollowedHistory {
+    fn drop(&mut self) {
+        self.unread.remove(self.held);
     }
-    lines
 }
 
-fn pieces(
-    pages: impl Stream<Item = Vec<HistoryLine>> + Send + 'static,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let lines = pages.flat_map(stream::iter);
-    lines.map(|line| {
-        let mut text = serde_json::to_vec(&line)?;
-        text.push(b'\n');
-        Ok(Bytes::from(text))
+impl FollowedHistory {
+    fn of(api: Api, caller: Caller, entity: EntityId, query: FollowQuery) -> Self {
+        let unread = UnreadBytes::of(&caller);
+        Self {
+            api,
+            caller,
+            entity,
+            from: query.from,
+            follow: query.follow,
+            has_more: true,
+            unread,
+            held: 0,
+        }
+    }
+
+    /// The next page as JSON lines. Reading it takes long if the history is long, so it is not done on the runtime's
+    /// threads.
+    async fn next_page(&mut self) -> Result<Bytes, Problem> {
+        self.unread.remove(std::mem::take(&mut self.held));
+        let place = self.api.turns().request(&self.caller).await?;
+        let fleets = self.api.fleets().await?;
+        let (entity, from, runtime) = (self.entity.clone(), self.from, Handle::current());
+        let read = low_priority::aside(move || {
+            // Held by the work: a caller that waits no longer does not end it.
+            let _place = place;
+            runtime.block_on(page_of(&fleets, &entity, from))
+        });
+        let page = read.await.map_err(|error| Problem::defect(&error))??;
+        if !self.unread.add(page.lines.len()) {
+            return Err(Problem::busy("too many answers wait to be read"));
+        }
+        self.held = page.lines.len();
+        (self.from, self.has_more) = (page.next, page.has_more);
+        Ok(page.lines)
+    }
+
+    /// The page after that; `None` at the end.
+    async fn more(mut self, place: Place) -> Option<(io::Result<Bytes>, (Self, Place))> {
+        if !self.has_more {
+            if !self.follow {
+                return None;
+            }
+            sleep(POLL).await;
+        }
+        let page = self.next_page().await;
+        if page.is_err() {
+            (self.follow, self.has_more) = (false, false);
+        }
+        // There is more: the client must not take this for the end.
+        let page = page.map_err(|problem| io::Error::other(problem.detail));
+        Some((page, (self, place)))
+    }
+}
+
+/// A page of a history as JSON lines.
+struct WrittenPage {
+    lines: Bytes,
+    next: Offset,
+    has_more: bool,
+}
+
+async fn page_of(fleets: &Fleets, entity: &EntityId, from: Offset) -> Result<WrittenPage, Problem> {
+    let fleet = fleets.that_knows(entity).ok_or_else(|| {
+        let detail = format!("{entity} is not known here any more");
+        Problem::new(StatusCode::NOT_FOUND, "VSI0703", detail, "ask again")
+    })?;
+    let page = fleet.history().lines_of_since(entity, from, PAGE_LEN);
+    let page = page.await?;
+    let mut lines = Vec::new();
+    for line in &page.lines {
+        serde_json::to_writer(&mut lines, line).map_err(|error| Problem::defect(&error))?;
+        lines.push(b'\n');
+    }
+    Ok(WrittenPage {
+        lines: lines.into(),
+        next: page.next,
+        has_more: page.is_cut,
     })
+}
+
+/// The pages that exist, and then new ones if the history is followed.
+async fn line_stream(
+    mut history: FollowedHistory,
+    place: Place,
+) -> Result<Streamed<Lines, HistoryLine>, Problem> {
+    // An error of the first page is the answer.
+    let first = history.next_page().await?;
+    let more = stream::unfold((history, place), |(followed, held)| followed.more(held));
+    let pages = stream::iter([Ok(first)]).chain(more);
+    Ok(Streamed::of(Body::from_stream(pages)))
 }
 
 async fn logs(

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
-use vsiflow_workflows::spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi};
+use vsiflow_workflows::spec::{
+    DocumentRef, HostConnection, HostSettings, RecordedFields, Resolved, ResolvedVsi,
+};
 
 use crate::Answer;
 
@@ -43,6 +45,7 @@ fn vsi(number: u32, host: &str) -> Answer<ResolvedVsi> {
         desired: serde_json::from_value(desired)?,
         contract: Secret::new("workload: w\nenv: e\n".to_owned()),
         retains_user_data: false,
+        recorded: RecordedFields::default(),
         image_url: None,
         at: DocumentRef {
             index: 0,

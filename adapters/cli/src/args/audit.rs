@@ -38,13 +38,6 @@ pub(crate) struct AuditVerifyArgs {
     pub(crate) public_key: Option<PathBuf>,
 }
 
-impl AuditVerifyArgs {
-    /// Whether it asks for nothing of its own, so that the callers of a process share the verification.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.head.is_none() && self.public_key.is_none()
-    }
-}
-
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum JournalCommand {
     /// Say what can be recovered of a damaged journal, and repair it

@@ -85,7 +85,7 @@ pub(crate) struct RollbackArgs {
     /// The generation to go back to [default: the newest that asked for something else].
     #[arg(long, value_name = "GENERATION")]
     pub(crate) to: Option<u64>,
-    /// Print the plan and change nothing.
+    /// Print the plan and change nothing; not offered for pools.
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]

@@ -56,9 +56,9 @@ pub(crate) struct SnapshotRestoreArgs {
     /// Restore copies without a check of their recorded hashes, or with none on record.
     #[arg(long)]
     pub(crate) unverified: bool,
-    /// Delete the present boot disk before its copy is put back, for a pool without room for both. A failure or a
-    /// cancellation in the middle leaves the VSI without a boot disk. Data disks, a boot disk that is restored with
-    /// them, and disks of saved memory are always put back in place.
+    /// Delete the present disks before their copies are put back, for pools without room for both. A failure or a
+    /// cancellation in the middle leaves the VSI without some of them. The disks of saved memory are always put back in
+    /// place.
     #[arg(long)]
     pub(crate) in_place: bool,
     /// Show what would be lost, without changing anything.

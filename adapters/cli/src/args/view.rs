@@ -139,7 +139,7 @@ impl DescribeArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; a data disk as `disk/NAME` or `disk NAME`.
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`, `pool/NAME`, `group/NAME` and so on.
     #[arg(
         required_unless_present = "files",
         conflicts_with = "files",

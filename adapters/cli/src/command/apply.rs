@@ -155,15 +155,19 @@ pub(super) async fn dry_run(
     match format {
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
-            applied
-                .iter()
-                .for_each(|one| print_result(one, " (dry run)"));
+            for one in &applied {
+                print_result(one, " (dry run)");
+                // What waits for approval is reported with its losses.
+                if !one.awaits_approval {
+                    output::plan::losses(&one.plan);
+                }
+            }
             report_unused(&unused_networks(app, resolved), &applied);
         }
     }
     let quiet = format.is_some();
     let obstacles = Box::pin(async {
-        let exit = report_obstacles(app, &applied).await?;
+        let exit = report_obstacles(app, resolved, &applied).await?;
         let pruned = prune::report_candidates(app, left_out, quiet).await?;
         Ok::<_, ExitProblem>(exit.max(pruned))
     });
@@ -178,12 +182,18 @@ pub(super) async fn dry_run(
 
 /// What the documents would meet; see [`report_obstacles`].
 pub(super) async fn foresee(app: &App, resolved: &Resolved) -> CommandOutcome {
-    report_obstacles(app, &app.fleet.apply_dry(resolved).await?).await
+    let applied = app.fleet.apply_dry(resolved).await?;
+    report_obstacles(app, resolved, &applied).await
 }
 
-/// Reports what would wait for approval, and which rebuilds a host would refuse; returns the exit.
-async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitProblem> {
-    let mut exit = Exit::Done;
+/// Reports what would wait for approval, which images in files could not be used, and which rebuilds a host would
+/// refuse; returns the exit.
+async fn report_obstacles(
+    app: &App,
+    resolved: &Resolved,
+    applied: &[Applied],
+) -> Result<Exit, ExitProblem> {
+    let mut exit = report_unfit_images(app, resolved, applied).await;
     for one in applied {
         if one.awaits_approval {
             report_waiting(one);
@@ -207,6 +217,26 @@ async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitPr
     Ok(exit)
 }
 
+/// Reports which images in files could not be used; returns the exit.
+pub(super) async fn report_unfit_images(
+    app: &App,
+    resolved: &Resolved,
+    applied: &[Applied],
+) -> Exit {
+    let mut exit = Exit::Done;
+    for unfit in app.fleet.unfit_images(resolved, applied).await {
+        let label = work::label(&unfit.namespace, &unfit.name);
+        let what = if unfit.is_new {
+            "made (dry run)"
+        } else {
+            "changed (dry run)"
+        };
+        let object = format!("{}/{label}", unfit.kind);
+        exit = exit.max(output::foreseen(&object, what, Some(unfit.failure)));
+    }
+    exit
+}
+
 fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value {
     let items = applied.iter().map(|one| {
         serde_json::json!({
@@ -222,6 +252,7 @@ fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value 
             "kind": one.kind,
             "metadata": {"name": one.name, "namespace": one.namespace},
             "change": "pruned",
+            "dataDisks": one.data_disks,
         })
     });
     let items: Vec<_> = items.chain(pruned).collect();

@@ -3,25 +3,24 @@
 use std::{io, path::Path, sync::Arc};
 
 use tokio::{fs::OpenOptions, io::BufWriter};
+use vsiflow_api::{AnchorRequest, JournalAnchor, RemovedEvents, VerifiedJournal, VerifyRequest};
 use vsiflow_engine::{
-    audit::{
-        Audit, AuditAnchor, PublicKey, Rebuilt, SigningKey, VerifyReport, rebuild, rebuild_into,
-    },
+    audit::{AuditAnchor, PublicKey, Rebuilt, SigningKey, rebuild, rebuild_into},
     blob::Blobs,
     clock::{Clock as _, SystemClock},
-    journal::{ChainedJournal, DiskJournal, JournalError},
-    state_dir::StateDir,
+    journal::{ChainedJournal, JournalError},
 };
 use vsiflow_postgres::{Held, JournalAddress, PostgresBlobs, PostgresError, PostgresJournal};
 
-use super::journal_file::{of_error, of_new_folder, of_violation, there, warn_of};
 use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
-    compose::{self, App, database},
+    compose::{self, database},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
+    inspection::Inspection,
+    journal_file::{of_error, of_new_folder, warn_of},
+    output, service,
     user_file::{LongInput, input, small, unwritable},
 };
 
@@ -34,191 +33,92 @@ pub(super) async fn run(common: &Common, command: AuditCommand) -> CommandOutcom
     }
 }
 
-/// A journal that is opened for inspection only.
-pub(super) enum Inspection {
-    /// This process opened it; no other process has it.
-    OwnJournal(Box<OwnJournal>),
-    /// The process that has it inspects it, for a caller.
-    Held(Box<App>),
-}
-
-/// The journal as it is stored, damaged or not, and its blobs.
-pub(super) struct OwnJournal {
-    journal_id: String,
-    journal: Arc<dyn ChainedJournal>,
-    blobs: Arc<dyn Blobs>,
-    /// Its files, if it is in a state directory.
-    files: Option<(StateDir, Arc<DiskJournal>)>,
-}
-
-impl Inspection {
-    /// Opens the journal; never makes a state directory.
-    pub(super) async fn at(common: &Common) -> Result<Self, ExitProblem> {
-        if let Some(app) = App::held() {
-            return Ok(Self::Held(Box::new(app)));
-        }
-        if let Some(address) = common.journal()? {
-            let journal = PostgresJournal::open_to_read(address).await;
-            let journal = Arc::new(journal.map_err(database::problem)?);
-            return Ok(Self::OwnJournal(Box::new(OwnJournal {
-                journal_id: journal.identity().journal_id.clone(),
-                blobs: Arc::new(PostgresBlobs::of(&journal)),
-                journal,
-                files: None,
-            })));
-        }
-        let path = compose::state_path(common)?;
-        there(&path)?;
-        let state = compose::lock_to_read(common, &path).await?;
-        let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
-        let journal = Arc::new(journal);
-        Ok(Self::OwnJournal(Box::new(OwnJournal {
-            journal_id: state.journal_id().to_owned(),
-            journal: journal.clone(),
-            blobs: Arc::new(blobs),
-            files: Some((state, journal)),
-        })))
-    }
-
-    pub(super) fn audit(&self) -> Audit<'_> {
-        match self {
-            Self::Held(app) => app.audit(),
-            Self::OwnJournal(own) => Audit {
-                journal: &*own.journal,
-                blobs: &*own.blobs,
-                journal_id: &own.journal_id,
-            },
-        }
-    }
-
-    pub(super) async fn close(self) {
-        if let Self::OwnJournal(own) = self
-            && let Some((_state, journal)) = &own.files
-        {
-            journal.close().await;
-        }
-    }
-}
-
 // ---- verify ----
 
 async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
-    let anchor = match &args.head {
+    let head = match &args.head {
         Some(text) => Some(stored_head(text).await?),
         None => None,
     };
-    let key = match &args.public_key {
-        Some(path) => Some(public_key(path).await?),
+    let public_key = match &args.public_key {
+        Some(path) => Some(public_key_text(path).await?),
         None => None,
     };
-    if let (Some(anchor), Some(key)) = (&anchor, &key) {
-        anchor
-            .check(key)
-            .map_err(|violation| of_violation(&violation))?;
-    }
-    let inspection = Inspection::at(common).await?;
-    let report = match &inspection {
-        Inspection::Held(app) if args.is_shared() => app.verify().await,
-        Inspection::Held(app) => app.verify_by(anchor.as_ref(), key.as_ref()).await,
-        _ => {
-            let audit = inspection.audit();
-            audit.verify(anchor.as_ref(), key.as_ref()).await
+    let (is_anchored, is_signed) = (head.is_some(), public_key.is_some());
+    let verified = service::call(common, VerifyRequest { head, public_key }).await?;
+    let are_several = verified.journals.len() > 1;
+    let mut exit = Exit::Done;
+    for journal in verified.journals {
+        heading(are_several, journal.journal);
+        if journal.is_sound() {
+            print_sound(common, &journal, is_anchored, is_signed);
+        } else {
+            exit = Exit::Failed;
+            let summary = journal.summary();
+            for violation in journal.violations {
+                output::problem(&ExitProblem::from(violation));
+            }
+            output::line(&summary);
         }
-    };
-    let id = inspection.audit().journal_id.to_owned();
-    inspection.close().await;
-    let report = report.map_err(|error| of_error(&error.into()))?;
-    if !report.is_sound() {
-        return Err(violations_problem(&report));
     }
-    print_sound(
-        common,
-        &id,
-        &report,
-        anchor.as_ref(),
-        args.public_key.is_some(),
-    );
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
-fn violations_problem(report: &VerifyReport) -> ExitProblem {
-    for violation in &report.violations {
-        output::problem(&of_violation(violation));
+/// Prints which journal of a set the next lines are of.
+pub(super) fn heading(are_several: bool, journal: Option<u16>) {
+    if let (true, Some(number)) = (are_several, journal) {
+        output::line(&format!("journal {number}:"));
     }
-    let many = report.violations.len();
-    let rest = if report.stopped { " or more" } else { "" };
-    let noun = if many == 1 { "violation" } else { "violations" };
-    output::line(&format!("{many}{rest} {noun} in {} events", report.records));
-    ExitProblem::new(Exit::Failed, "", "", "")
 }
 
-fn print_sound(
-    common: &Common,
-    id: &str,
-    report: &VerifyReport,
-    anchor: Option<&AuditAnchor>,
-    signed: bool,
-) {
-    let VerifyReport {
-        records,
-        batches,
-        streams,
-        blobs,
-        bases,
-        removed,
-        ..
-    } = report;
-    output::line(&format!(
-        "journal {id}: {records} events in {batches} batches and {streams} streams, {blobs} blobs: \
-         nothing was changed, removed, reordered or inserted"
-    ));
-    if *bases > 0 {
+fn print_sound(common: &Common, journal: &VerifiedJournal, is_anchored: bool, is_signed: bool) {
+    output::line(&journal.summary());
+    let bases = journal.bases;
+    if bases > 0 {
         output::line(&format!("{bases} bases match the events before them"));
     }
-    for segment in removed {
+    for RemovedEvents { range, base } in &journal.removed {
         output::note(&format!(
-            "{}: the events were removed; the base as of offset {} replaces them",
-            segment.range, segment.base
+            "{range}: the events were removed; the base as of offset {base} replaces them"
         ));
     }
-    match (anchor, signed) {
-        (Some(_), true) => output::line("the head stored elsewhere is signed and part of it"),
-        (Some(_), false) => output::line("the head stored elsewhere is part of it"),
-        (None, true) => output::line("the bases that stand for missing events are signed"),
-        (None, _) if common.quiet => {}
-        (None, _) => output::note(
+    match (is_anchored, is_signed) {
+        (true, true) => output::line("the head stored elsewhere is signed and part of it"),
+        (true, false) => output::line("the head stored elsewhere is part of it"),
+        (false, true) => output::line("the bases that stand for missing events are signed"),
+        (false, false) if common.quiet => {}
+        (false, false) => output::note(
             "only a head stored elsewhere reveals a journal whose end was cut off or that was \
              replaced by an older copy: see `vsiflow audit head`",
         ),
     }
 }
 
-async fn stored_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
-    let text = if text.trim_start().starts_with("vsiflow-head") {
-        text.to_owned()
+/// The line of a head: as the user gave it, or from the file that the user named.
+async fn stored_head(text: &str) -> Result<String, ExitProblem> {
+    if text.trim_start().starts_with("vsiflow-head") {
+        Ok(text.to_owned())
     } else {
-        small(Path::new(text)).await?
-    };
-    text.parse()
-        .map_err(|error: vsiflow_engine::audit::InvalidHead| {
-            let remedy =
-                "pass --head the line that `vsiflow audit head` printed, or a file with it";
-            ExitProblem::new(Exit::Usage, "VSI0905", error.to_string(), remedy)
-        })
+        small(Path::new(text)).await
+    }
 }
 
 // ---- head ----
 
 async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
     let key = signing_key(args.sign_key.as_deref()).await?;
-    let inspection = Inspection::at(common).await?;
-    let head = inspection.audit().head(SystemClock.now()).await;
-    inspection.close().await;
-    let mut head = head.map_err(|error| of_error(&error.into()))?;
-    if let Some(key) = &key {
-        head.sign(key);
+    let anchors = service::call(common, AnchorRequest {}).await?;
+    let are_several = anchors.journals.len() > 1;
+    for JournalAnchor { journal, head } in anchors.journals {
+        heading(are_several, journal);
+        let Some(key) = &key else {
+            output::line(&head);
+            continue;
+        };
+        let mut anchor: AuditAnchor = head.parse().map_err(ExitProblem::defect)?;
+        anchor.sign(key);
+        output::line(&anchor.to_string());
     }
-    output::line(&head.to_string());
     Ok(Exit::Done)
 }
 
@@ -351,7 +251,16 @@ async fn rebuild_in_database(
 
 /// Reads a public key.
 pub(super) async fn public_key(path: &Path) -> Result<PublicKey, ExitProblem> {
-    PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))
+    PublicKey::read(&public_key_text(path).await?).map_err(|e| bad_key(path, &e))
+}
+
+/// The text of a file that is a public key.
+async fn public_key_text(path: &Path) -> Result<String, ExitProblem> {
+    let text = small(path).await?;
+    match PublicKey::read(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(bad_key(path, &error)),
+    }
 }
 
 fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> ExitProblem {

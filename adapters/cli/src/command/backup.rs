@@ -12,11 +12,11 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::journal_file::{of_error, warn_of};
 use crate::{
     args::{BackupArgs, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
+    journal_file::{of_error, warn_of},
     output,
     user_file::unwritable,
 };

@@ -6,11 +6,11 @@ use vsiflow_engine::{
     retention::sweep,
 };
 
-use super::journal_file::{of_error, there};
 use crate::{
     args::{Common, CompactArgs},
     compose::{self, retention::older_than},
     exit::{CommandOutcome, Exit, ExitProblem},
+    journal_file::{of_error, there},
     output,
 };
 

@@ -3,11 +3,11 @@
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DeletionMode, DiskObject, ErrorKind, Fleets},
+    fleet::{DeletionMode, DiskObject, ErrorKind, Fleets, RetainedByDocument},
     kinds::NameScope,
     record::kind,
     spec::{
-        DeletionPolicy, DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
+        DeletionPolicy, DesiredDataDisk, Resolved, ResolvedGroup, ResolvedPool, ResolvedVsi,
         quota::DesiredQuota,
         server_type::{DesiredServerType, ServerType},
     },
@@ -38,11 +38,15 @@ pub(super) struct DeletionTarget {
 
 impl DeletionTarget {
     /// An object without a document.
-    pub(super) fn named(kind: ObjectKind, namespace: String, name: String) -> Self {
+    pub(super) fn named(
+        kind: ObjectKind,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
         Self {
             kind,
-            namespace,
-            name,
+            namespace: namespace.into(),
+            name: name.into(),
             policy: None,
         }
     }
@@ -61,7 +65,15 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     if args.release {
         return release(common, &args).await;
     }
-    let mut named = named(common, &args).await?;
+    let documents = if args.files.is_empty() {
+        None
+    } else {
+        Some(Box::pin(work::documents(common, &Sources::of(&args.files))).await?)
+    };
+    let mut named = match &documents {
+        Some(documents) => described(documents),
+        None => of_words(&args),
+    };
     // A disk is deleted with its VSI or after it; so is a network.
     named.sort_by_key(|doomed| match doomed.kind {
         ObjectKind::Network => 2,
@@ -83,6 +95,11 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
                 return Err(problem);
             }
         }
+    }
+    if let Some(documents) = documents.filter(|_| !args.orphan) {
+        // VSIs and data disks are deleted by the policies of their documents.
+        let retained = app.fleet.retained_with_members(&documents).await?;
+        refuse_retained(&retained)?;
     }
     let mut targets = Vec::new();
     for doomed in named {
@@ -203,6 +220,23 @@ async fn without_unreadable(
     Ok(readable)
 }
 
+/// Refuses to delete what its document retains and its record does not.
+pub(crate) fn refuse_retained(retained: &[RetainedByDocument]) -> Result<(), ExitProblem> {
+    let Some(first) = retained.first() else {
+        return Ok(());
+    };
+    let message = "its document retains data that is recorded to go with it; nothing was changed";
+    let remedy = "apply the document first, or delete it by its name";
+    Err(ExitProblem {
+        object: format!(
+            "{}/{}",
+            first.kind,
+            work::label(&first.namespace, &first.name)
+        ),
+        ..ExitProblem::new(Exit::Blocked, "VSI0756", message, remedy)
+    })
+}
+
 async fn check_exists(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
     if doomed.kind == ObjectKind::Network {
@@ -231,6 +265,7 @@ pub(super) async fn delete(
         namespace,
         name,
         policy,
+        ..
     } = doomed;
     let mode = match (orphan, policy) {
         (true, _) => DeletionMode::Orphan,
@@ -285,11 +320,7 @@ async fn report_retained(app: &App, entity: &EntityId, shown: &str) -> Result<()
     Ok(())
 }
 
-async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>, ExitProblem> {
-    if args.files.is_empty() {
-        return Ok(of_words(args));
-    }
-    let documents = work::documents(common, &Sources::of(&args.files)).await?;
+fn described(documents: &Resolved) -> Vec<DeletionTarget> {
     let nothing =
         documents.vsis.is_empty() && documents.pools.is_empty() && documents.groups.is_empty();
     let nothing = nothing && documents.types.is_empty() && documents.quotas.is_empty();
@@ -298,37 +329,36 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
             "the documents describe no VSI, pool, group or data disk; nothing is deleted",
         );
     }
-    let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
-        kind: ObjectKind::Vsi,
+    let of_vsi = |vsi: &ResolvedVsi| DeletionTarget {
         policy: Some(vsi.desired.deletion_policy),
-        namespace: vsi.desired.namespace,
-        name: vsi.desired.name,
+        ..DeletionTarget::named(ObjectKind::Vsi, &vsi.desired.namespace, &vsi.desired.name)
     };
-    let of_disk = |disk: DesiredDataDisk| DeletionTarget {
-        kind: ObjectKind::Disk,
+    let of_disk = |disk: &DesiredDataDisk| DeletionTarget {
         policy: Some(disk.deletion_policy),
-        namespace: disk.namespace,
-        name: disk.name,
+        ..DeletionTarget::named(ObjectKind::Disk, &disk.namespace, &disk.name)
     };
-    let of_pool = |pool: ResolvedPool| {
-        DeletionTarget::named(ObjectKind::Pool, pool.desired.namespace, pool.desired.name)
+    let of_pool = |pool: &ResolvedPool| {
+        DeletionTarget::named(
+            ObjectKind::Pool,
+            &pool.desired.namespace,
+            &pool.desired.name,
+        )
     };
-    let of_group = |group: ResolvedGroup| {
-        DeletionTarget::named(ObjectKind::Group, group.namespace, group.name)
+    let of_group = |group: &ResolvedGroup| {
+        DeletionTarget::named(ObjectKind::Group, &group.namespace, &group.name)
     };
-    let of_type = |one: DesiredServerType| {
-        DeletionTarget::named(ObjectKind::Type, "default".to_owned(), one.name)
-    };
+    let of_type =
+        |one: &DesiredServerType| DeletionTarget::named(ObjectKind::Type, "default", &one.name);
     let of_quota =
-        |one: DesiredQuota| DeletionTarget::named(ObjectKind::Quota, one.namespace, one.name);
-    let types = documents.types.into_iter().map(of_type);
-    let quotas = documents.quotas.into_iter().map(of_quota);
-    let groups = documents.groups.into_iter().map(of_group);
-    let vsis = documents.vsis.into_iter().map(of_vsi);
-    let pools = documents.pools.into_iter().map(of_pool);
-    let disks = documents.data_disks.into_iter().map(of_disk);
+        |one: &DesiredQuota| DeletionTarget::named(ObjectKind::Quota, &one.namespace, &one.name);
+    let types = documents.types.iter().map(of_type);
+    let quotas = documents.quotas.iter().map(of_quota);
+    let groups = documents.groups.iter().map(of_group);
+    let vsis = documents.vsis.iter().map(of_vsi);
+    let pools = documents.pools.iter().map(of_pool);
+    let disks = documents.data_disks.iter().map(of_disk);
     let all = vsis.chain(pools).chain(groups);
-    Ok(all.chain(disks).chain(types).chain(quotas).collect())
+    all.chain(disks).chain(types).chain(quotas).collect()
 }
 
 fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
@@ -343,7 +373,7 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
         let before = name.split_once('/');
         let prefix = before.and_then(|(kind_word, rest)| Some((kind_named(kind_word)?, rest)));
         let (kind, name) = prefix.unwrap_or((kind.unwrap_or(ObjectKind::Vsi), name));
-        DeletionTarget::named(kind, args.namespace.clone(), name.to_owned())
+        DeletionTarget::named(kind, &args.namespace, name)
     };
     names.map(of).collect()
 }

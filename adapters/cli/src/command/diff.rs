@@ -1,15 +1,14 @@
 //! `diff`: shows what differs in an object between two moments.
 
-use serde_json::{Value, json};
-use vsiflow_workflows::fleet::{Difference, Fleet, FleetError, Moment, differences_of};
+use serde_json::json;
+use vsiflow_api::DiffRequest;
+use vsiflow_workflows::fleet::Difference;
 
-use super::plan;
+use super::{get, plan};
 use crate::{
-    args::{Common, DiffArgs, OutputFormat, PlanArgs, Sources},
-    compose::App,
+    args::{Common, DiffArgs, OutputFormat, PlanArgs, Sources, kind_and_name},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
-    work::DISK,
+    output, service,
 };
 
 pub(super) async fn run(common: &Common, args: DiffArgs) -> CommandOutcome {
@@ -18,40 +17,30 @@ pub(super) async fn run(common: &Common, args: DiffArgs) -> CommandOutcome {
         let output = args.output;
         return Box::pin(plan::run(common, PlanArgs { sources, output })).await;
     }
-    let (first, second) = match args.at.as_slice() {
+    let (from, to) = match args.at.as_slice() {
         [first] => (Some(*first), None),
         [first, second] => (Some(*first), Some(*second)),
         _ => return Err(too_many()),
     };
-    let app = App::open(common).await?;
-    let compared = compare(&app, &args, first, second).await;
-    app.close().await;
-    let found = compared?;
+    let named = args.name();
+    let (kind, name) = kind_and_name(&named);
+    let request = DiffRequest {
+        kind,
+        namespace: args.namespace.clone(),
+        name: name.to_owned(),
+        from,
+        to,
+    };
+    let answered = service::call(common, request).await?;
+    let moments = [&answered.from, &answered.to].into_iter().flatten();
+    moments.for_each(get::note_moment);
+    let differences = answered.differences;
     match args.output {
-        None | Some(OutputFormat::Wide) => print(&found),
-        Some(OutputFormat::Name) => found.iter().for_each(|one| output::name(&one.path)),
-        Some(format) => output::print(&json!({ "differences": found }), format)?,
+        None | Some(OutputFormat::Wide) => print(&differences),
+        Some(OutputFormat::Name) => differences.iter().for_each(|one| output::name(&one.path)),
+        Some(format) => output::print(&json!({ "differences": differences }), format)?,
     }
     Ok(Exit::Done)
-}
-
-async fn compare(
-    app: &App,
-    args: &DiffArgs,
-    first: Option<Moment>,
-    second: Option<Moment>,
-) -> Result<Vec<Difference>, ExitProblem> {
-    let before = object(&app.fleet_at(first).await?, args).await;
-    let after = object(&app.fleet_at(second).await?, args).await;
-    Ok(differences_of(before, after)?)
-}
-
-async fn object(fleet: &Fleet, args: &DiffArgs) -> Result<Value, FleetError> {
-    let (namespace, name) = (&args.namespace, args.name());
-    match name.strip_prefix(DISK) {
-        Some(disk) => Ok(json!(fleet.disks().get(namespace, disk).await?)),
-        None => Ok(json!(fleet.vsis().get(namespace, &name).await?)),
-    }
 }
 
 fn print(found: &[Difference]) {

@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, path::Path};
 
-use vsiflow_steps::image::format;
+use vsiflow_steps::image::{format, qcow2::Unfit};
 use vsiflow_workflows::{
     fleet::DiskToExport,
     spec::{
@@ -78,6 +78,12 @@ async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
     let host = work::one_host(common, &args.at.files).await?;
     let (path, size) = (args.file.clone(), args.size);
     let found = off_runtime(move || virtual_size(&path)).await??;
+    if let Some(size) = size.map(|size| size.bytes()).filter(|size| *size < found) {
+        let message =
+            format!("--size is {size} bytes, and what the disk is filled with has {found}");
+        let remedy = format!("leave --size out, or give at least {found}; nothing was recorded");
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, &remedy));
+    }
     let checksum = args.checksum.as_deref().map(str::parse::<Checksum>);
     let checksum = checksum
         .transpose()
@@ -115,12 +121,35 @@ async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
 fn virtual_size(path: &Path) -> Result<u64, ExitProblem> {
     let mut head = Vec::new();
     let failed = |error: std::io::Error| wrong(path, &error);
+    // A pipe would be waited for.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(wrong(path, &"this is no regular file"));
+    }
     let file = std::fs::File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let read = file.take(format::HEADER_MAX).read_to_end(&mut head);
     read.map_err(failed)?;
     let found = format::of_whole(&head, length);
-    found
-        .map(|(_, size)| size)
-        .map_err(|unfit| wrong(path, &unfit))
+    found.map(|(_, size)| size).map_err(|unfit| ExitProblem {
+        remedy: remedy_of(&unfit).to_owned(),
+        ..wrong(path, &unfit)
+    })
+}
+
+/// What to do about a file that is no disk. Nothing was recorded.
+fn remedy_of(unfit: &Unfit) -> &'static str {
+    match unfit {
+        Unfit::Encrypted
+        | Unfit::Cut
+        | Unfit::CutDisk
+        | Unfit::Contradiction(_)
+        | Unfit::Corrupt
+        | Unfit::Version
+        | Unfit::Features(_)
+        | Unfit::Compression
+        | Unfit::Tables
+        | Unfit::TooManyTables => unfit.remedy(),
+        // The other remedies are about images of servers, and their addresses.
+        _ => "give a whole disk, as a qcow2 or raw file; nothing was recorded",
+    }
 }

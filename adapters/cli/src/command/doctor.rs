@@ -37,7 +37,6 @@ const CHECKED: [ObjectKind; 7] = [
     ObjectKind::Pool,
     ObjectKind::Group,
 ];
-const LIST_OF_TOKENS: [&str; 4] = ["token", "list", "-o", "json"];
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -255,7 +254,8 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
             )];
         }
     };
-    let tokens = tokens(common).await.unwrap_or_default();
+    // Without them the times of the other records still show a clock that was set back.
+    let tokens = ask::tokens(common).await.unwrap_or_default();
     let mut times = clock::times("token", &tokens);
     for (kind, records) in &by_kind {
         times.extend(clock::times(kind, records));
@@ -274,22 +274,11 @@ async fn by_kind(common: &Common) -> Result<BTreeMap<&'static str, Vec<Value>>, 
         objects: true,
         ..TableQuery::default()
     };
-    let requests = CHECKED.map(|kind| TableRequest {
-        kind,
-        query: query.clone(),
-        at: None,
-    });
+    let requests = CHECKED.map(|kind| TableRequest::now(kind, query.clone()));
     let lists = service::call_all(common, &requests).await?.into_iter();
-    let by_kind = CHECKED.iter().zip(lists).map(|(kind, listed)| {
-        let rows = listed.table.rows.into_iter();
-        (kind.word(), rows.filter_map(|row| row.object).collect())
-    });
+    let by_kind = CHECKED.iter().zip(lists);
+    let by_kind = by_kind.map(|(kind, listed)| (kind.word(), listed.table.into_objects()));
     Ok(by_kind.collect())
-}
-
-async fn tokens(common: &Common) -> Result<Vec<Value>, ExitProblem> {
-    let text = ask::ask(common, &LIST_OF_TOKENS).await?;
-    ask::items(&text).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))
 }
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {

@@ -2,10 +2,10 @@
 
 mod print;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use vsiflow_api::EventsRequest;
+use vsiflow_api::{EventsRequest, JournalUse};
 use vsiflow_workflows::fleet::{EventTime, EventsQuery, HistoryLine, newest_of};
 
 pub(crate) use self::print::print;
@@ -24,6 +24,8 @@ const POLL_OF_SET: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct EventSource {
     queries: Vec<EventsQuery>,
+    /// Of everything: the offset that the user named, until it is known which journals there are.
+    unresolved: Option<EventOffset>,
     /// How many of the newest events are shown at most, of everything; none shows all.
     newest: Option<usize>,
 }
@@ -45,95 +47,131 @@ impl EventSource {
         });
         Self {
             queries: queries.collect(),
+            unresolved: None,
             newest: None,
         }
     }
 
     /// The newest events of all journals, at most `tail` of them; 0 means all. An offset that names a journal is one
     /// of that journal alone.
-    ///
-    /// # Errors
-    /// If there is no such journal.
-    pub(super) async fn of_everything(
-        common: &Common,
-        filter: &EventFilter,
-        from: EventOffset,
-        tail: usize,
-    ) -> Result<Self, ExitProblem> {
+    pub(super) fn of_everything(filter: &EventFilter, from: EventOffset, tail: usize) -> Self {
         let everything = EventsQuery {
             from: from.offset,
             name_objects: true,
             ..query(filter)
         };
-        let one = EventsQuery {
-            newest: Some(1),
-            ..EventsQuery::default()
-        };
-        let journals = service::call(common, EventsRequest(one)).await?.journals;
-        let of_journal = |journal| EventsQuery {
-            journal: Some(journal),
-            ..everything.clone()
-        };
-        let queries = match from.journal {
-            Some(journal) if journal >= journals || journals == 1 => {
-                return Err(no_journal(journal, journals, from.offset));
-            }
-            Some(journal) => vec![of_journal(journal)],
-            None if journals == 1 => vec![everything],
-            None if from.offset > 0 => return Err(no_journal_named()),
-            None => (0..journals).map(of_journal).collect(),
-        };
-        Ok(Self {
-            queries,
+        Self {
+            queries: vec![everything],
+            unresolved: Some(from),
             newest: (tail > 0).then_some(tail),
-        })
+        }
     }
 
     /// The events since the last call, or since the beginning: all pages of all queries.
+    ///
+    /// # Errors
+    /// If there is no such object or journal.
     pub(super) async fn read(&mut self, common: &Common) -> Result<Vec<HistoryLine>, ExitProblem> {
-        let read = service::in_session(common, false, |session| read(session, self.clone()));
-        let (mut lines, nexts) = read.await?;
+        let answered = service::in_session(common, JournalUse::Read, |session| {
+            read(session, self.clone())
+        });
+        let (mut lines, source) = answered.await?;
+        *self = source;
         if let Some(shard) = &common.shard {
             // An offset alone is ambiguous in a set.
             lines
                 .iter_mut()
                 .for_each(|line| line.journal = Some(shard.number));
         }
-        for (query, next) in self.queries.iter_mut().zip(nexts) {
-            query.from = next.max(query.from);
-        }
-        // All that is new is shown.
-        self.newest = None;
         Ok(lines)
     }
 }
 
-/// The lines, and from where each query continues.
+/// Every event of each of these objects, read in one session.
+///
+/// # Errors
+/// If one of them does not exist.
+pub(super) async fn whole_histories(
+    common: &Common,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
+    let source = EventSource::of_objects(namespace, names, &EventFilter::default(), 0);
+    let answered = service::in_session(common, JournalUse::Read, |session| {
+        let queries = source.queries.clone();
+        async move {
+            let mut histories = Vec::new();
+            for query in queries {
+                histories.push(all_pages(&session, query).await?.0);
+            }
+            Ok(histories)
+        }
+    });
+    answered.await
+}
+
+/// The lines, and the source of those that follow.
 async fn read(
-    session: std::sync::Arc<ServiceSession>,
-    source: EventSource,
-) -> Result<(Vec<HistoryLine>, Vec<u64>), ExitProblem> {
-    let (mut all, mut nexts) = (Vec::new(), Vec::new());
+    session: Arc<ServiceSession>,
+    mut source: EventSource,
+) -> Result<(Vec<HistoryLine>, EventSource), ExitProblem> {
+    if let Some(from) = source.unresolved.take() {
+        source.queries = in_each_journal(&session, source.queries, from).await?;
+    }
     let is_of_objects = source.queries.iter().any(|query| query.name.is_some());
-    for query in source.queries {
+    let mut all = Vec::new();
+    for query in &mut source.queries {
         let (lines, next) = match source.newest {
-            Some(most) if most <= EventsQuery::PAGE_LEN => newest(&session, query, most).await?,
+            Some(most) if most <= EventsQuery::PAGE_LEN => {
+                newest(&session, query.clone(), most).await?
+            }
             most => {
-                let (mut lines, next) = all_pages(&session, query).await?;
+                let (mut lines, next) = all_pages(&session, query.clone()).await?;
                 let extra = lines.len().saturating_sub(most.unwrap_or(usize::MAX));
                 lines.drain(..extra);
                 (lines, next)
             }
         };
-        nexts.push(next);
+        query.from = next.max(query.from);
         all.push(lines);
     }
+    // All that is new afterwards is shown.
+    let most = source.newest.take();
     let lines = if is_of_objects {
         together(all)
     } else {
-        newest_of(all, source.newest.unwrap_or(usize::MAX))
+        newest_of(all, most.unwrap_or(usize::MAX))
     };
-    Ok((lines, nexts))
+    Ok((lines, source))
+}
+
+/// The queries for everything, for each journal that there is, or for the one that an offset names.
+async fn in_each_journal(
+    session: &ServiceSession,
+    everything: Vec<EventsQuery>,
+    from: EventOffset,
+) -> Result<Vec<EventsQuery>, ExitProblem> {
+    let one = EventsQuery {
+        newest: Some(1),
+        ..EventsQuery::default()
+    };
+    let journals = session.call(EventsRequest(one)).await?.journals;
+    let of_journal = |journal| {
+        let queries = everything.iter();
+        queries.map(move |query| EventsQuery {
+            journal: Some(journal),
+            ..query.clone()
+        })
+    };
+    match from.journal {
+        Some(journal) if journal >= journals || journals == 1 => {
+            Err(no_journal(journal, journals, from.offset))
+        }
+        Some(journal) => Ok(of_journal(journal).collect()),
+        None if journals == 1 => Ok(everything),
+        None if from.offset > 0 => Err(no_journal_named()),
+        None => Ok((0..journals).flat_map(of_journal).collect()),
+    }
 }
 
 /// All pages of a query, and from where the next one begins.

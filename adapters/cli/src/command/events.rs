@@ -7,8 +7,7 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
-    let source = EventSource::of_everything(common, &args.filter, args.from_offset, args.tail);
-    let mut source = source.await?;
+    let mut source = EventSource::of_everything(&args.filter, args.from_offset, args.tail);
     if args.watch {
         return event_lines::follow(common, source, args.output).await;
     }

@@ -6,7 +6,7 @@ pub(super) mod watch;
 
 use std::collections::HashSet;
 
-use vsiflow_api::{AsOf, ListedObjects, RefreshRequest, TableRequest};
+use vsiflow_api::{AsOf, ListedObjects, RefreshRequest, ServiceRequest as _, TableRequest};
 use vsiflow_workflows::kinds::{NameScope, ObjectRow, TableQuery};
 
 use self::print::{ListedRows, print};
@@ -87,7 +87,12 @@ async fn lists(common: &Common, args: &GetArgs) -> Result<Vec<ListedObjects>, Ex
     let requests: Vec<_> = requests.collect();
     let refreshes = args.refresh;
     // In one session: what a scan finds is not all recorded.
-    let answered = service::in_session(common, refreshes, |session| {
+    let usage = if refreshes {
+        RefreshRequest::USE
+    } else {
+        TableRequest::USE
+    };
+    let answered = service::in_session(common, usage, |session| {
         let requests = requests.clone();
         async move {
             if refreshes {

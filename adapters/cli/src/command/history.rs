@@ -5,8 +5,8 @@ use vsiflow_api::GraphRequest;
 pub(crate) use super::event_lines::print;
 use super::event_lines::{self, EventSource};
 use crate::{
-    args::{Common, EventFilter, HistoryArgs},
-    exit::{CommandOutcome, Exit, ExitProblem},
+    args::{Common, HistoryArgs},
+    exit::{CommandOutcome, Exit},
     output::{
         self, graph,
         timeline::{Timeline, TimelineFilter},
@@ -32,7 +32,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Prints one line for each run and step of each object. Of one history at a time every event is held.
+/// Prints one line for each run and step of each object.
 async fn summaries(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
     let filter = TimelineFilter {
         since: event_lines::earliest(&args.filter),
@@ -40,28 +40,16 @@ async fn summaries(common: &Common, args: &HistoryArgs, names: &[String]) -> Com
         actor: args.filter.actor.clone(),
         failed: args.filter.failed,
     };
-    let mut timelines = Vec::new();
-    for name in names {
-        timelines.push(timeline(common, args, name).await?.filtered(&filter));
-    }
-    for (number, (name, timeline)) in names.iter().zip(timelines).enumerate() {
+    // Of the whole histories: a run may have begun before what is shown of it.
+    let histories = event_lines::whole_histories(common, &args.namespace, names).await?;
+    for (number, (name, lines)) in names.iter().zip(histories).enumerate() {
+        let timeline = Timeline::of(&lines).filtered(&filter);
         if names.len() > 1 {
             head(number, name);
         }
         output::timeline(&timeline, args.times.time);
     }
     Ok(Exit::Done)
-}
-
-/// The whole timeline of an object: a run may have begun before what is shown of it.
-async fn timeline(
-    common: &Common,
-    args: &HistoryArgs,
-    name: &String,
-) -> Result<Timeline, ExitProblem> {
-    let names = std::slice::from_ref(name);
-    let mut source = EventSource::of_objects(&args.namespace, names, &EventFilter::default(), 0);
-    Ok(Timeline::of(&source.read(common).await?))
 }
 
 /// Draws the newest run of each object; for pools and groups, which have no runs, their members.

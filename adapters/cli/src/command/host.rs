@@ -187,10 +187,16 @@ async fn foresee_drain(app: &App, args: &DrainArgs, vsi: &DrainedVsi) -> Command
     if vsi.moves {
         let vsis = app.fleet.vsis();
         let refusal = vsis.deletion_refusal(&vsi.namespace, &vsi.name).await?;
-        return Ok(match refusal {
-            Some(_) => output::foreseen(&label, "moved (dry run)", refusal),
-            None => Exit::Done,
-        });
+        if refusal.is_some() {
+            return Ok(output::foreseen(&label, "moved (dry run)", refusal));
+        }
+        if args.output.is_none() {
+            output::line(&format!(
+                "{label}: loses the {}",
+                vsi.loses.join(" and the ")
+            ));
+        }
+        return Ok(Exit::Done);
     }
     if !args.stop {
         return Ok(Exit::Blocked);
@@ -218,7 +224,10 @@ async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
     let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
     let moved = vsis.iter().filter(|vsi| vsi.moves);
     let names: Vec<_> = moved
-        .map(|vsi| format!("vsi/{}", work::label(&vsi.namespace, &vsi.name)))
+        .map(|vsi| {
+            let label = work::label(&vsi.namespace, &vsi.name);
+            format!("vsi/{label} (loses the {})", vsi.loses.join(" and the "))
+        })
         .collect();
     if names.is_empty() {
         Ok(())

@@ -6,7 +6,7 @@ use vsiflow_api::TableRequest;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{ImageObject, Verdict},
-    kinds::{ObjectTable, TableQuery},
+    kinds::TableQuery,
     provision_vsi::SIMULATED,
     record::ImageRecord,
     spec::{Checksum, HostSettings, ImageUrl},
@@ -42,23 +42,20 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
         objects: matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)),
         ..TableQuery::default()
     };
-    let request = TableRequest {
-        kind: ObjectKind::Image,
-        query,
-        at: None,
-    };
-    let ObjectTable { columns, rows } = service::call(common, request).await?.table;
+    let request = TableRequest::now(ObjectKind::Image, query);
+    let images = service::call(common, request).await?.table;
     match format {
         None | Some(OutputFormat::Wide) => {
             let form = table::TableForm::wide(format.is_some());
-            output::table(&table::objects(&columns, &rows, form), "images");
+            let shown = table::objects(&images.columns, &images.rows, form);
+            output::table(&shown, "images");
         }
-        Some(OutputFormat::Name) => rows
+        Some(OutputFormat::Name) => images
+            .rows
             .iter()
             .for_each(|image| output::name(&format!("image/{}", image.name))),
         Some(format) => {
-            let objects: Vec<_> = rows.into_iter().filter_map(|row| row.object).collect();
-            output::print(&output::list(&objects), format)?;
+            output::print(&output::list(&images.into_objects()), format)?;
         }
     }
     Ok(Exit::Done)

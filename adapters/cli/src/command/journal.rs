@@ -7,16 +7,13 @@ use vsiflow_engine::{
     state_dir::{Repaired, Repairer, StateDir},
 };
 
-use super::{
-    audit::signing_key,
-    journal_file::{of_error, there},
-    restore::decrypted,
-};
+use super::{audit::signing_key, restore::decrypted};
 use crate::{
     actor,
     args::{Common, OutputFormat, RepairArgs},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
+    journal_file::{of_error, there},
     output,
     user_file::{LongInput, input},
     work,

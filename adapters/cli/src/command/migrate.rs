@@ -1,7 +1,7 @@
 //! `migrate`: takes custom resources over from the operator that served them before.
 
 use vsiflow_kube::{
-    Namespaces,
+    CallError, Namespaces,
     crd::GROUP,
     migrate::{Candidate, CandidateState, MigrateError, Migration},
 };
@@ -101,6 +101,9 @@ fn exit(found: &[Candidate]) -> Exit {
     }
 }
 
+const NOT_ANSWERED: &str =
+    "see that the cluster answers: `kubectl cluster-info`; --kubeconfig FILE names another one";
+
 fn problem(error: MigrateError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
         MigrateError::Active(names) => (
@@ -112,21 +115,30 @@ fn problem(error: MigrateError) -> ExitProblem {
                 names.join(" ")
             ),
         ),
-        MigrateError::Unknown(_) => (
+        MigrateError::Unknown(why) => (
             Exit::Blocked,
             "VSI1010",
-            "let this user list compositecontrollers.metacontroller.k8s.io, then try again"
-                .to_owned(),
+            if matches!(why, CallError::Denied(_)) {
+                "let this user list compositecontrollers.metacontroller.k8s.io, then try again"
+            } else {
+                NOT_ANSWERED
+            }
+            .to_owned(),
         ),
         MigrateError::NoNamespace(_) => (
             Exit::NotFound,
             "VSI1011",
             "see its name: kubectl get namespaces".to_owned(),
         ),
-        MigrateError::Unlisted { .. } => (
+        MigrateError::Unlisted { why, .. } => (
             Exit::Failed,
             "VSI1011",
-            "check that the definitions exist and that this user may list them".to_owned(),
+            if why.is_decision() {
+                "check that the definitions exist and that this user may list them"
+            } else {
+                NOT_ANSWERED
+            }
+            .to_owned(),
         ),
         MigrateError::TakeOverFailed { .. } => (
             Exit::Failed,
@@ -135,4 +147,30 @@ fn problem(error: MigrateError) -> ExitProblem {
         ),
     };
     ExitProblem::new(exit, code, error.to_string(), &remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_list_and_a_cluster_that_does_not_answer_have_other_remedies() {
+        let unknown = |why| problem(MigrateError::Unknown(why)).remedy;
+        let unlisted = |why| {
+            let [what, place] = ["virtualservers", "default"].map(str::to_owned);
+            problem(MigrateError::Unlisted { what, place, why }).remedy
+        };
+        let denied = || CallError::Denied("it is forbidden (403)".to_owned());
+        assert!(unknown(denied()).contains("let this user list"));
+        assert!(unlisted(denied()).contains("may list them"));
+        assert!(unlisted(CallError::Gone).contains("the definitions exist"));
+        for down in [CallError::Unanswered, CallError::Failing] {
+            for remedy in [
+                unknown(down("it is down".to_owned())),
+                unlisted(down("it is down".to_owned())),
+            ] {
+                assert!(remedy.contains("see that the cluster answers"), "{remedy}");
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub(crate) mod console;
 mod contract;
 mod crd;
 mod create;
-mod delete;
+pub(crate) mod delete;
 mod describe;
 mod diff;
 mod disk;
@@ -30,7 +30,6 @@ pub(crate) mod history;
 mod host;
 mod image;
 mod journal;
-mod journal_file;
 mod live_graph;
 pub(crate) mod logs;
 mod man;
@@ -69,11 +68,8 @@ use self::dispatch::dispatch;
 use crate::{
     args::{Cli, CliCommand},
     compose,
-    daemon::{
-        self, ApiAccess, Forwarded, RETRY_DELAY, Silence, TIMEOUT, forward_to, may_forward,
-        refused, unanswered_view_socket, words,
-    },
-    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
+    daemon::{self, ApiAccess, Forwarded, RETRY_DELAY, TIMEOUT, may_forward, refused, words},
+    exit::{CommandOutcome, Exit, IN_USE},
     output,
     runner::CommandRunner,
     shards::{self, front::Routed},
@@ -132,7 +128,7 @@ async fn run_on(cli: Cli) -> CommandOutcome {
         return Box::pin(remote_server::run(&cli)).await;
     }
     match compose::state_path(&cli.common) {
-        _ if has_view_socket(&cli) => ask_view_socket(&cli).await,
+        _ if has_view_socket(&cli) => Err(refused()),
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     }
@@ -158,23 +154,6 @@ fn has_view_socket(cli: &Cli) -> bool {
 /// Whether the command sends requests of the service, and finds itself who answers them.
 fn asks(cli: &Cli) -> bool {
     ApiAccess::of(cli) == ApiAccess::Asks
-}
-
-/// Sends the command to the read-only socket; a command that changes something is refused.
-async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
-    let Some(socket) = &cli.common.read_only else {
-        return Err(ExitProblem::defect("no socket to look through"));
-    };
-    if ApiAccess::of(cli) != ApiAccess::Looks {
-        return Err(refused());
-    }
-    let args = std::env::args().collect();
-    let place = DaemonAddress::Socket(socket.clone());
-    match forward_to(&place, args, &CommandDocuments::default()).await {
-        Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::NoDaemon(Silence::Refused(problem)) => Err(*problem),
-        Forwarded::NoDaemon(broken) => Err(broken.explain(unanswered_view_socket(socket), &place)),
-    }
 }
 
 /// Runs the command here, or in the process that has the state directory. A process that neither

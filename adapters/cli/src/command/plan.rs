@@ -6,7 +6,8 @@ use vsiflow_workflows::{
 };
 
 use crate::{
-    args::{Common, PlanArgs},
+    args::{Common, OutputFormat, PlanArgs},
+    command::apply,
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, plan as shown},
@@ -24,25 +25,31 @@ pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
         Some(view) => work::in_cluster(view, common, &args.sources).await,
         None => work::documents(common, &args.sources).await,
     };
-    let planned = planned(&app, resolved).await;
+    let exit = match resolved {
+        Ok(resolved) => Box::pin(show(&app, resolved, args.output)).await,
+        Err(refused) => Err(refused),
+    };
     app.close().await;
-    let planned = planned?;
-    match args.output {
-        Some(format) => output::print(&shown::json(&planned), format)?,
-        None => shown::text(&planned),
-    }
-    Ok(exit(&planned))
+    exit
 }
 
-async fn planned(
-    app: &App,
-    resolved: Result<Resolved, ExitProblem>,
-) -> Result<Vec<Applied>, ExitProblem> {
-    let mut resolved = resolved?;
+async fn show(app: &App, mut resolved: Resolved, format: Option<OutputFormat>) -> CommandOutcome {
     if let Some(shard) = app.shard() {
         local_documents::keep(shard, &mut resolved).await?;
     }
-    Ok(app.fleet.plan(&resolved).await?)
+    let planned = app.fleet.plan(&resolved).await?;
+    let unfit = apply::report_unfit_images(app, &resolved, &planned);
+    let unfit = match format {
+        Some(format) => {
+            output::print(&shown::json(&planned), format)?;
+            output::aside(Box::pin(async { Ok::<_, ExitProblem>(unfit.await) })).await?
+        }
+        None => {
+            shown::text(&planned);
+            unfit.await
+        }
+    };
+    Ok(exit(&planned).max(unfit))
 }
 
 fn exit(planned: &[Applied]) -> Exit {

@@ -76,7 +76,12 @@ pub(super) async fn report_candidates(
         };
         let refusal = deletion_refusal(app, one).await?;
         if refusal.is_some() || !quiet {
-            let what = format!("deleted{stays} (dry run)");
+            let disks = if one.data_disks.is_empty() {
+                String::new()
+            } else {
+                format!(", with the data disks {}", one.data_disks.join(", "))
+            };
+            let what = format!("deleted{stays}{disks} (dry run)");
             exit = exit.max(output::foreseen(&shown(one), &what, refusal));
         }
     }

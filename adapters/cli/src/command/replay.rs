@@ -1,31 +1,34 @@
 //! `replay`: computes all projections again from the journal, and checks them against the engine's decisions.
 
-use vsiflow_engine::replay::{Deviation, ReplayError, StateMismatch, Summary, replay};
+use vsiflow_api::{ReplayRequest, ReplaySummary};
 
-use super::{audit::Inspection, journal_file::of_error};
+use super::audit;
 use crate::{
     args::{Common, ReplayArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
+    output, service,
 };
 
 pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
-    let inspection = Inspection::at(common).await?;
-    let replayed = replay(inspection.audit().journal, args.verify).await;
-    inspection.close().await;
-    match replayed {
-        Ok(summary) => {
-            print_summary(&summary, args.verify);
-            Ok(Exit::Done)
+    let verify = args.verify;
+    let replayed = service::call(common, ReplayRequest { verify }).await?;
+    let are_several = replayed.journals.len() > 1;
+    let mut exit = Exit::Done;
+    for journal in replayed.journals {
+        audit::heading(are_several, journal.journal);
+        if let Some(summary) = &journal.summary {
+            print_summary(summary, verify);
         }
-        Err(ReplayError::Audit(error)) => Err(of_error(&error)),
-        Err(ReplayError::Deviation(deviation)) => Err(of(&deviation)),
-        Err(ReplayError::StateMismatch(mismatch)) => Err(of_states(&mismatch)),
+        if let Some(deviation) = journal.deviation {
+            output::problem(&ExitProblem::from(deviation));
+            exit = Exit::Failed;
+        }
     }
+    Ok(exit)
 }
 
-fn print_summary(summary: &Summary, verified: bool) {
-    let Summary {
+fn print_summary(summary: &ReplaySummary, verified: bool) {
+    let ReplaySummary {
         events,
         began,
         batches,
@@ -55,25 +58,4 @@ fn print_summary(summary: &Summary, verified: bool) {
         "runs: {succeeded} succeeded, {failed} failed, {cancelled} cancelled, {superseded} \
          superseded, {open} open"
     ));
-}
-
-fn of(deviation: &Deviation) -> ExitProblem {
-    let Deviation {
-        stream,
-        seq,
-        offset,
-        expected,
-        found,
-    } = deviation;
-    let message = format!("expected {expected}; found {found}");
-    let remedy = "run `vsiflow audit verify`; where that finds nothing, report this with an export";
-    let mut problem = ExitProblem::new(Exit::Failed, "VSI0906", message, remedy);
-    problem.object = format!("{stream} #{seq} (offset {offset})");
-    problem
-}
-
-fn of_states(mismatch: &StateMismatch) -> ExitProblem {
-    let remedy = "remove the folder `index` of the state directory, which is computed again from the \
-                  log; keep a copy of it, and report it";
-    ExitProblem::new(Exit::Failed, "VSI0906", mismatch.to_string(), remedy)
 }

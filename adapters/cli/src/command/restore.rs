@@ -9,12 +9,12 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::journal_file::{of_error, of_new_folder, there};
 use crate::{
     actor,
     args::{Common, RestoreArgs},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
+    journal_file::{of_error, of_new_folder, there},
     output,
     user_file::{LongInput, input, small},
 };

@@ -46,8 +46,13 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
 }
 
 async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {
-    if args.to.is_some() || args.dry_run {
-        return Err(unusable("a pool goes back to the template before, at once"));
+    if args.to.is_some() {
+        return Err(unusable(
+            "--to is not offered for pools: a pool goes back to the template before",
+        ));
+    }
+    if args.dry_run {
+        return Err(unusable("--dry-run is not offered for pools"));
     }
     let app = App::open_to_work(common).await?;
     let (namespace, by) = (&args.namespace, actor::by(&common.reason));

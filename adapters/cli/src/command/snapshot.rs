@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use vsiflow_engine::executor::By;
 use vsiflow_workflows::{
     fleet::{ErrorKind, ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
     spec::Resolved,
@@ -72,6 +73,12 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let shown = targets.first().map(Target::shown).unwrap_or_default();
     for lost in &plan.destroys {
         output::line(&format!("{shown}: loses the {}: {}", lost.object, lost.why));
+    }
+    for disk in app.fleet.snapshots().not_restored(namespace, name).await? {
+        output::warning(&format!(
+            "{disk} of snapshot/{name} is not restored, because {shown} does not have it any more; `vsiflow create \
+             NAME --from {name}` makes another VSI with all disks"
+        ));
     }
     if args.dry_run {
         let snapshots = app.fleet.snapshots();
@@ -166,7 +173,7 @@ pub(super) async fn create_from(
 }
 
 /// `clone`: each part is durable on its own. After a crash the snapshot remains, and `create --from`
-/// continues from it.
+/// continues from it. Where the new VSI is refused, what was copied for it is deleted.
 pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, vsi) = (&args.namespace, without_kind(&args.vsi));
@@ -180,7 +187,8 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         timeout: args.timeout,
     };
     let by = || actor::by(&common.reason);
-    if app.fleet.snapshots().find(namespace, &name).await.is_err() {
+    let is_own = app.fleet.snapshots().find(namespace, &name).await.is_err();
+    if is_own {
         let snapshots = app.fleet.snapshots();
         snapshots.is_free(own_namespace, &args.name).await?;
         let request = SnapshotRequest {
@@ -202,19 +210,30 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         .snapshots()
         .new_vsi(namespace, &name, &args.name)
         .await?;
-    Box::pin(local_documents::apply(&app, common, resolved, by())).await?;
+    let applied = Box::pin(local_documents::apply(&app, common, resolved, by())).await;
+    if let Err(refusal) = applied {
+        // What refused the new VSI is the answer, also where its copy cannot be deleted.
+        if is_own && let Err(problem) = delete_copy(&app, namespace, &name, by()).await {
+            output::warning(&format!("snapshot/{name} stays: {}", problem.message));
+        }
+        app.close().await;
+        return Err(refusal);
+    }
     let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
     let taken_exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
     if taken_exit == Exit::Done {
-        let entity = app
-            .fleet
-            .snapshots()
-            .delete(namespace, &name, false, by())
-            .await?;
-        app.fleet.decided(&entity).await?;
+        delete_copy(&app, namespace, &name, by()).await?;
     }
     app.close().await;
     Ok(taken_exit)
+}
+
+/// Deletes the snapshot that a VSI was cloned through.
+async fn delete_copy(app: &App, namespace: &str, name: &str, by: By) -> Result<(), ExitProblem> {
+    let snapshots = app.fleet.snapshots();
+    let entity = snapshots.delete(namespace, name, false, by).await?;
+    app.fleet.decided(&entity).await?;
+    Ok(())
 }
 
 fn bare(name: &str) -> &str {

@@ -131,6 +131,12 @@ async fn jumps_of(settings: &SshSettings) -> Result<Vec<SshSettings>, ExitProble
     let mut jumps = VecDeque::new();
     let mut next = Some(settings.value("proxyjump").to_owned());
     while let Some(list) = next.take().filter(|list| !list.is_empty()) {
+        // The hosts on the way have settings of their own.
+        let of = jumps.front().unwrap_or(settings);
+        if list.contains('%') {
+            let remedy = "write the names themselves into ProxyJump in ~/.ssh/config";
+            return Err(of.uncarried(&format!("the tokens in ProxyJump {list}"), remedy));
+        }
         for jump in list.rsplit(',') {
             let uri = if jump.starts_with("ssh://") {
                 jump.to_owned()

@@ -15,15 +15,13 @@ use vsiflow_engine::clock::{Clock as _, SystemClock};
 use vsiflow_workflows::kinds::{ObjectKind, TableQuery};
 
 use self::masking::Masking;
-use super::{
-    audit::Inspection,
-    doctor,
-    journal_file::{of_error, there},
-};
+use super::doctor;
 use crate::{
     args::{Common, SupportBundleArgs},
     compose, daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
+    inspection::Inspection,
+    journal_file::{of_error, there},
     output, service,
     user_file::{input, unreadable},
     work,

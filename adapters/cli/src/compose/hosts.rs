@@ -18,6 +18,7 @@ use vsiflow_libvirt::{
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult, UploadLimit},
     sim::SimHosts,
+    turns::owner_of,
 };
 use vsiflow_workflows::{
     hosts::HostDirectory,
@@ -85,6 +86,7 @@ impl Hosts for AllHosts {
         let mut all = self.known.lock().await;
         if let Some((known, ports)) = all.get(id)
             && known.same_as(&settings)
+            && known.namespace == settings.namespace
         {
             return Ok(ports.clone());
         }
@@ -131,6 +133,7 @@ fn over_ssh(
     trusted: bool,
 ) -> PortResult<Endpoint> {
     let none = JumpSecrets::default();
+    let owner = owner_of(settings.namespace.as_deref().unwrap_or_default(), id);
     let secrets = settings.jump_secrets.iter().chain(repeat(&none));
     let jumps = ssh.jumps.iter().zip(secrets).map(|(jump, secrets)| {
         let (text, file) = (secrets.key.as_ref(), jump.key_file.as_deref());
@@ -147,6 +150,7 @@ fn over_ssh(
                 Some(own) => own,
                 None => host_keys(id, ssh)?,
             },
+            owner: Arc::clone(&owner),
             connect_timeout: CONNECT,
             jumps: Vec::new(),
         })
@@ -158,6 +162,7 @@ fn over_ssh(
         user: ssh.user.clone(),
         identity: identity(id, ssh, settings, trusted)?,
         host_keys: host_keys(id, ssh)?,
+        owner,
         connect_timeout: CONNECT,
     };
     let socket = ssh.socket.clone().unwrap_or_else(|| SOCKET.to_owned());
@@ -260,6 +265,28 @@ mod tests {
             HostKeys::Known(text) => Some(text),
             HostKeys::InsecureAcceptAny => None,
         }
+    }
+
+    #[test]
+    fn all_hosts_and_jump_hosts_of_a_namespace_have_one_owner() {
+        let owners = |id: &str, namespace: Option<&str>| {
+            let uri = "ssh://h?keyfile=/k&known_hosts=/kh&jump=a&jump=b";
+            let mut settings: HostSettings = uri.parse().unwrap();
+            settings.namespace = namespace.map(str::to_owned);
+            let HostConnection::Ssh(ssh) = settings.record.clone() else {
+                panic!("{uri}")
+            };
+            let Ok(Endpoint::Ssh { config, .. }) = over_ssh(id, &ssh, &settings, true) else {
+                panic!("{uri}")
+            };
+            let mut owners = vec![config.owner.to_string()];
+            owners.extend(config.jumps.iter().map(|jump| jump.owner.to_string()));
+            owners
+        };
+        let of_team = owners("host1", Some("team"));
+        assert_eq!(of_team, ["namespace/team"; 3]);
+        assert_eq!(owners("host2", Some("team")), of_team);
+        assert_eq!(owners("host1", None), ["host/host1"; 3]);
     }
 
     #[test]

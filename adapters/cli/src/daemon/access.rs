@@ -1,7 +1,7 @@
 //! The access that each command needs through a socket.
 //!
-//! The owner's socket accepts everything that the owner may do. The read-only socket accepts nothing that
-//! records, acts, reads or writes a file of this machine, or connects to an address that the caller chooses.
+//! The owner's socket accepts everything that the owner may do. Through the read-only socket no command is sent, only
+//! requests of the service that read.
 //! `docs/reference/daemon.md` lists the commands; a test compares it with this module.
 
 use vsiflow_api::Problem;
@@ -14,8 +14,6 @@ use crate::{
 /// The access that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiAccess {
-    /// It only reads; users of the read-only socket may send it.
-    Looks,
     /// It changes something, or uses files and addresses that the caller names: for the owner only.
     Changes,
     /// As `Changes`, but only a daemon accepts it: the work continues longer than a passing command runs.
@@ -30,28 +28,16 @@ pub(crate) enum ApiAccess {
 impl ApiAccess {
     /// The access that a command line needs.
     pub(crate) fn of(cli: &Cli) -> Self {
-        match Self::of_command(&cli.command) {
-            // The daemon would connect to that host with its own keys and files.
-            Self::Looks if cli.common.host.is_some() => Self::Changes,
-            access => access,
-        }
-    }
-
-    fn of_command(command: &CliCommand) -> Self {
-        let looks_if = |only| if only { Self::Looks } else { Self::Changes };
-        match command {
+        match &cli.command {
             CliCommand::Get(_) | CliCommand::Describe(_) => Self::Asks,
             CliCommand::History(_) | CliCommand::Events(_) | CliCommand::Logs(_) => Self::Asks,
             CliCommand::Image(ImageCommand::List(_)) => Self::Asks,
             CliCommand::Top(_) => Self::Asks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             // With documents it is a plan.
-            CliCommand::Diff(args) => looks_if(args.files.is_empty()),
-            CliCommand::Replay(_) => Self::Looks,
-            CliCommand::Audit(AuditCommand::Verify(args)) => {
-                looks_if(args.head.is_none() && args.public_key.is_none())
-            }
-            CliCommand::Audit(AuditCommand::Head(args)) => looks_if(args.sign_key.is_none()),
+            CliCommand::Diff(args) if !args.files.is_empty() => Self::Changes,
+            CliCommand::Diff(_) | CliCommand::Replay(_) => Self::Asks,
+            CliCommand::Audit(AuditCommand::Verify(_) | AuditCommand::Head(_)) => Self::Asks,
             CliCommand::Audit(AuditCommand::Export(_)) => Self::Changes,
             CliCommand::Host(
                 HostCommand::Check(_)
@@ -175,7 +161,7 @@ mod tests {
         ("describe a", ApiAccess::Asks),
         ("describe a --host sim:", ApiAccess::Asks),
         ("get --at 41", ApiAccess::Asks),
-        ("diff a --at 41 --at 42", ApiAccess::Looks),
+        ("diff a --at 41 --at 42", ApiAccess::Asks),
         ("diff -f a.yaml", ApiAccess::Changes),
         ("describe a b", ApiAccess::Asks),
         ("describe disk data", ApiAccess::Asks),
@@ -222,19 +208,19 @@ mod tests {
         ("snapshot restore a-1 --yes", ApiAccess::Changes),
         ("snapshot delete a-1", ApiAccess::Changes),
         ("get snapshots", ApiAccess::Asks),
-        ("audit verify", ApiAccess::Looks),
-        ("audit verify --head /etc/shadow", ApiAccess::Changes),
+        ("audit verify", ApiAccess::Asks),
+        ("audit verify --head /etc/shadow", ApiAccess::Asks),
         (
             "audit verify --head h --public-key /etc/shadow",
-            ApiAccess::Changes,
+            ApiAccess::Asks,
         ),
-        ("audit head", ApiAccess::Looks),
-        ("audit head --sign-key /etc/shadow", ApiAccess::Changes),
+        ("audit head", ApiAccess::Asks),
+        ("audit head --sign-key /etc/shadow", ApiAccess::Asks),
         ("audit export -", ApiAccess::Changes),
         ("audit rebuild a.jsonl", ApiAccess::Here),
         ("compact", ApiAccess::Here),
         ("journal repair", ApiAccess::Here),
-        ("replay", ApiAccess::Looks),
+        ("replay", ApiAccess::Asks),
         ("backup a.tar", ApiAccess::Changes),
         ("restore a.tar", ApiAccess::Here),
         ("contract check a.yaml", ApiAccess::Here),
@@ -299,7 +285,7 @@ mod tests {
             let mut rows = ROWS.iter().filter(|(line, _)| is_of(line, &command));
             let (_, access) = rows.next().unwrap_or_else(|| panic!("no row of {command}"));
             let written = match access {
-                ApiAccess::Looks | ApiAccess::Asks => "yes",
+                ApiAccess::Asks => "yes",
                 ApiAccess::Changes | ApiAccess::Stays => "no",
                 ApiAccess::Here => "–",
             };

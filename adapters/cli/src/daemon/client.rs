@@ -64,15 +64,6 @@ impl Silence {
     }
 }
 
-/// Sends a command to a daemon, and prints its output.
-pub(crate) async fn forward_to(
-    place: &DaemonAddress,
-    args: Vec<String>,
-    documents: &CommandDocuments,
-) -> Forwarded {
-    forward_printing(place, args, documents, show).await
-}
-
 /// Prints output of another process, which does not know this terminal and may pass on what a guest wrote.
 pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
     if !to_err {

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
-use tokio::task::spawn_blocking;
 use vsiflow_api::{
-    CallerCommand, CommandEnd, CommandNeeds, CommandOutput, CommandRequest, Commands, Problem,
-    Rights,
+    CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
 };
-use vsiflow_engine::model::Actor;
+use vsiflow_engine::{low_priority, model::Actor};
 use vsiflow_file::InputText;
 
 use super::{
@@ -19,7 +17,7 @@ use super::{
 };
 use crate::{
     actor,
-    args::{AuditCommand, Cli, CliCommand, Common},
+    args::{Cli, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::{
@@ -69,31 +67,23 @@ impl Commands for CallersCommands {
         actor::of(uid)
     }
 
-    fn about(&self, args: &[String]) -> Result<CommandNeeds, Problem> {
+    fn needs(&self, args: &[String]) -> Result<Rights, Problem> {
         let cli = command_line(args).ok_or_else(unknown)?;
-        let needs = match ApiAccess::of(&cli) {
-            ApiAccess::Looks => Rights::Look,
-            ApiAccess::Changes if access::operates(&cli) => Rights::Operate,
-            ApiAccess::Changes => Rights::Everything,
-            ApiAccess::Stays if self.stays() => Rights::Everything,
+        match ApiAccess::of(&cli) {
+            ApiAccess::Changes if access::operates(&cli) => Ok(Rights::Operate),
+            ApiAccess::Changes => Ok(Rights::Everything),
+            ApiAccess::Stays if self.stays() => Ok(Rights::Everything),
             // The caller continues trying to get the directory for itself.
-            ApiAccess::Stays => return Err(passing()),
-            ApiAccess::Here => return Err(unknown()),
-            ApiAccess::Asks => return Err(is_request()),
-        };
-        let audits = match &cli.command {
-            // Callers share it, so that they need no turns.
-            CliCommand::Audit(AuditCommand::Verify(verification)) => !verification.is_shared(),
-            CliCommand::Audit(_) | CliCommand::Replay(_) => true,
-            _ => false,
-        };
-        Ok(CommandNeeds { needs, audits })
+            ApiAccess::Stays => Err(passing()),
+            ApiAccess::Here => Err(unknown()),
+            ApiAccess::Asks => Err(is_request()),
+        }
     }
 
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
         let CallerCommand { request, caller } = command;
         let args = request.args.clone();
-        let parsed = spawn_blocking(move || command_line(&args)).await;
+        let parsed = low_priority::aside(move || command_line(&args)).await;
         let Some(cli) = parsed.ok().flatten() else {
             return ended(Exit::Usage, None);
         };

@@ -21,9 +21,7 @@ pub(crate) mod socket;
 mod words;
 
 pub(crate) use access::{ApiAccess, refused};
-pub(crate) use client::{
-    Forwarded, Silence, ask, ask_at, console, file, forward_to, may_forward, show,
-};
+pub(crate) use client::{Forwarded, Silence, ask, ask_at, console, file, may_forward, show};
 pub(crate) use commands::{api_problem, command_line, documents_of};
 pub(crate) use consent::forward_asking;
 pub(crate) use place::{

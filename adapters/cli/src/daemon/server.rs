@@ -24,6 +24,8 @@ use crate::{
     compose::App,
     ending::defect,
     exit::{Exit, ExitProblem},
+    inspection::{Inspection, SetInspection},
+    membership::SetPlace,
     output, supervisor,
 };
 
@@ -179,14 +181,16 @@ pub(crate) fn api(app: &App) -> Api {
     let app = app.for_others();
     let fleet = app.fleet.clone();
     let moments = app.moments().clone();
+    let audits = Inspection::Held(Box::new(app.clone()));
     let commands = CallersCommands::OnJournal(Box::new(app));
-    Api::new(fleet, Arc::new(commands), moments)
+    Api::new(fleet, Arc::new(commands), Arc::new(audits), moments)
 }
 
 /// The API for the whole set that `common` names.
-pub(crate) fn api_of_set(set: Arc<dyn JournalSet>, common: &Common) -> Api {
+pub(crate) fn api_of_set(set: Arc<dyn JournalSet>, place: SetPlace, common: &Common) -> Api {
     let commands = CallersCommands::OnSet(Box::new(common.clone()));
-    Api::of_set(set, Arc::new(commands))
+    let audits = SetInspection::new(place, common);
+    Api::of_set(set, Arc::new(commands), Arc::new(audits))
 }
 
 /// The socket at that path that a service manager opened.
@@ -205,6 +209,8 @@ fn activated(path: &Path) -> Option<UnixListener> {
 /// is set, so it gets its name only afterwards. Until then its name is this call's own, because
 /// processes of a set that share the directory start together.
 fn bind(path: &Path) -> io::Result<UnixListener> {
+    // The socket is made under another name, and is to be reached under its own.
+    SocketPath::of(path)?;
     let new = path.with_file_name(format!(".{}.new", Uuid::new_v4().simple()));
     let listener = UnixListener::bind(SocketPath::of(&new)?.as_path())?;
     std::fs::set_permissions(&new, Permissions::from_mode(0o600))
@@ -258,7 +264,10 @@ fn unusable(path: &Path, error: &io::Error) -> ExitProblem {
         "the viewers' socket {} cannot be opened: {error}",
         path.display()
     );
-    let remedy = "name a --read-only PATH in a folder that this user may write to";
+    let remedy = match error.kind() {
+        io::ErrorKind::InvalidInput => "name a --read-only PATH whose file has a shorter name",
+        _ => "name a --read-only PATH in a folder that this user may write to",
+    };
     ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
 }
 
@@ -286,6 +295,18 @@ mod tests {
         };
         let ended = tokio::time::timeout(Duration::from_millis(10), server.ended());
         assert!(ended.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_can_reach_by_its_name_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(120));
+        let error = bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let problem = unusable(&path, &error);
+        assert!(problem.message.contains("too long for a socket"));
+        assert!(problem.remedy.contains("shorter name"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     /// Processes of a set that share a state directory start together.

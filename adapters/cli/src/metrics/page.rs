@@ -93,15 +93,29 @@ async fn once(
     fleet: &Fleet,
     contracts: bool,
 ) -> Result<(), vsiflow_workflows::fleet::FleetError> {
+    let phases = fleet.phases();
+    let hosts = fleet.hosts().list().await?;
+    let ends = if contracts {
+        Some(fleet.vsis().contract_ends().await?)
+    } else {
+        None
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now_s = now.unwrap_or_default().as_secs();
+    // Whoever reads the page takes this lock, and so never sees a family that is filled in part.
+    let _unread = metrics
+        .registry
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     metrics.vsis.clear();
-    for (phase, count) in fleet.phases() {
+    for (phase, count) in phases {
         let labels = PhaseLabel {
             phase: phase.to_string(),
         };
         metrics.vsis.get_or_create(&labels).set(count);
     }
     metrics.reachable.clear();
-    for host in fleet.hosts().list().await? {
+    for host in hosts {
         let reachable = host.message.is_none();
         let labels = HostLabel { host: host.name };
         metrics
@@ -109,14 +123,12 @@ async fn once(
             .get_or_create(&labels)
             .set(i64::from(reachable));
     }
-    if !contracts {
+    let Some(ends) = ends else {
         return Ok(());
-    }
+    };
     metrics.contract_days.clear();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_secs();
-    for (namespace, name, ends) in fleet.vsis().contract_ends().await? {
-        let days = ends.saturating_sub(now) / DAY;
+    for (namespace, name, end_s) in ends {
+        let days = end_s.saturating_sub(now_s) / DAY;
         let labels = VsiLabels { namespace, name };
         let days = i64::try_from(days).unwrap_or(i64::MAX);
         metrics.contract_days.get_or_create(&labels).set(days);

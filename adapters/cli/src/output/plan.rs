@@ -51,14 +51,19 @@ fn is_reduced(one: &Applied) -> bool {
     one.plan.how() == Some(How::Recorded) && !one.plan.destroys.is_empty()
 }
 
+/// Prints a line for each disk and object that is destroyed.
+pub(crate) fn losses(plan: &Plan) {
+    for lost in &plan.destroys {
+        line(&format!("  - {} is destroyed: {}", lost.object, lost.why));
+    }
+}
+
 /// Prints a line for each field, and for what is destroyed and retained.
 pub(crate) fn changes(plan: &Plan) {
     for change in &plan.changes {
         line(&format!("  {}", field(change)));
     }
-    for lost in &plan.destroys {
-        line(&format!("  - {} is destroyed: {}", lost.object, lost.why));
-    }
+    losses(plan);
     if !plan.keeps.is_empty() {
         line(&format!("  = kept: {}", plan.keeps.join(", ")));
     }

@@ -44,7 +44,9 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let lost = lost
         .filter(|disk| disk.host.is_empty() && !follows_vsi(disk))
         .map(|disk| format!("the host of disk/{} is not known", disk.name));
-    let homeless = pools(resolved).find(|pool| {
+    let items = resolved.groups.iter().flat_map(ResolvedGroup::whole_items);
+    let items = items.map(|item| &item.pool);
+    let homeless = resolved.pools.iter().chain(items).find(|pool| {
         let template = &pool.template.desired;
         template.host.is_empty() && template.placement.is_none()
     });

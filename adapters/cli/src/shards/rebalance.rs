@@ -106,7 +106,7 @@ pub(crate) async fn serve(
         running: BTreeMap::new(),
         tasks: JoinSet::new(),
     };
-    let api = daemon::api_of_set(view, common);
+    let api = daemon::api_of_set(view, process.place.clone(), common);
     let state = process.place.folder().to_owned();
     let outcome = tokio::select! {
         outcome = process.share() => outcome,

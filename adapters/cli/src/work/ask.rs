@@ -51,13 +51,16 @@ pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
     }
 }
 
-/// The objects of a list that `get -o json` printed; `None` if the text is not JSON, as when the
-/// process that has the state directory does not answer.
-pub(crate) fn items(text: &str) -> Option<Vec<Value>> {
-    let mut list: Value = serde_json::from_str(text).ok()?;
+/// The tokens, as `token list -o json` prints them.
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) async fn tokens(common: &Common) -> Result<Vec<Value>, ExitProblem> {
+    let text = ask(common, &["token", "list", "-o", "json"]).await?;
+    let mut list: Value = serde_json::from_str(&text).map_err(ExitProblem::defect)?;
     match list.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => Some(items),
-        _ => Some(Vec::new()),
+        Some(Value::Array(tokens)) => Ok(tokens),
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use vsiflow_file::InputText;
+use vsiflow_steps::guest::user_data::text_of_file;
 use vsiflow_workflows::{
     kinds::{ObjectKind, TableQuery},
     spec::server_type::ServerType,
@@ -17,7 +18,7 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     service,
-    user_file::beginning,
+    user_file::{beginning, beginning_bytes},
 };
 
 /// The name of the documents in error messages.
@@ -158,8 +159,7 @@ async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value,
         );
     }
     if let Some(file) = &args.user_data {
-        let text = text(file).await?;
-        guest.insert("userData".to_owned(), json!(text));
+        guest.insert("userData".to_owned(), json!(user_data(file).await?));
     }
     let has_any = !keys.is_empty() || !guest.is_empty();
     if !keys.is_empty() {
@@ -180,12 +180,31 @@ async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value,
 /// Reads a whole text file.
 async fn text(path: &Path) -> Result<String, ExitProblem> {
     let text = beginning(path, FILE_MAX.saturating_add(1)).await?;
-    if text.len() as u64 > FILE_MAX {
-        let message = format!("{} has more than {FILE_MAX} bytes", path.display());
-        let remedy = "name a smaller file";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0908", message, remedy));
-    }
+    refuse_long(path, text.len())?;
     Ok(text)
+}
+
+/// Reads a whole file of user-data, which may be packed by gzip.
+async fn user_data(path: &Path) -> Result<String, ExitProblem> {
+    let bytes = beginning_bytes(path, FILE_MAX.saturating_add(1)).await?;
+    refuse_long(path, bytes.len())?;
+    text_of_file(bytes).map_err(|problem| {
+        let message = format!(
+            "{} cannot be user-data: {}",
+            path.display(),
+            problem.message
+        );
+        ExitProblem::new(Exit::Usage, "VSI0908", message, problem.remedy)
+    })
+}
+
+fn refuse_long(path: &Path, bytes: usize) -> Result<(), ExitProblem> {
+    if bytes as u64 <= FILE_MAX {
+        return Ok(());
+    }
+    let message = format!("{} has more than {FILE_MAX} bytes", path.display());
+    let remedy = "name a smaller file";
+    Err(ExitProblem::new(Exit::Usage, "VSI0908", message, remedy))
 }
 
 fn labels(args: &CreateArgs) -> Map<String, Value> {

@@ -116,21 +116,25 @@ pub(crate) async fn in_cluster(
 ) -> Result<Resolved, ExitProblem> {
     let named = host(common)?;
     let (inputs, target) = (inputs(&sources.files), sources.kubevirt());
-    let read = move || vsiflow_file::load_for(&inputs, false, &mut std::io::stdin(), target);
-    let mut loaded = off_runtime(read).await?.map_err(diagnostics_problem)?;
-    let disks = loaded.documents.data_disks.iter();
-    let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();
-    view.complete(&mut loaded.documents);
-    let host = named.as_ref().or(view.host());
-    let mut resolved = loaded.resolve(host).map_err(diagnostics_problem)?;
-    resolved.data_disks.retain(|disk| {
-        let name = format!("{}/{}", disk.namespace, disk.name);
-        own.contains(&name)
-    });
-    // The status of the cluster's own resources reports these.
-    let mut unresolved_refs = resolved.unresolved_refs.clone();
-    unresolved_refs.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
-    output::diagnostics(&loaded.warn_of(&unresolved_refs));
-    output::diagnostics(&loaded.warnings);
+    let view = view.clone();
+    let read = move || {
+        let mut loaded = vsiflow_file::load_for(&inputs, false, &mut std::io::stdin(), target)?;
+        let disks = loaded.documents.data_disks.iter();
+        let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();
+        view.complete(&mut loaded.documents);
+        let mut resolved = loaded.resolve(named.as_ref().or(view.host()))?;
+        resolved.data_disks.retain(|disk| {
+            let name = format!("{}/{}", disk.namespace, disk.name);
+            own.contains(&name)
+        });
+        // The status of the cluster's own resources reports these.
+        let mut unresolved_refs = resolved.unresolved_refs.clone();
+        unresolved_refs.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
+        let mut warnings = loaded.warn_of(&unresolved_refs);
+        warnings.extend(loaded.warnings);
+        Ok((resolved, warnings))
+    };
+    let (resolved, warnings) = off_runtime(read).await?.map_err(diagnostics_problem)?;
+    output::diagnostics(&warnings);
     Ok(resolved)
 }

@@ -1,5 +1,7 @@
 //! Translates CDI's `DataVolume`: an image to boot from, or an empty data disk.
 
+use std::sync::Arc;
+
 use vsiflow_engine::model::Hash;
 use vsiflow_workflows::spec::{
     Quantity,
@@ -13,6 +15,7 @@ use super::{
     registry,
 };
 use crate::node::{Value, YamlEntry, YamlNode};
+use crate::source::NamePlace;
 
 /// What a `DataVolume` is created from.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub(super) struct DataVolume {
     pub(super) ephemeral: bool,
     /// Whether a field of it was refused: no document is made of it.
     pub(super) is_refused: bool,
+    /// Where its name is written.
+    pub(super) name_at: Option<Arc<NamePlace>>,
 }
 
 const SOURCES: [&str; 3] = ["blank", "http", "registry"];
@@ -66,7 +71,11 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> DataVolume 
         }
         Some(_) => {}
     }
-    let pool = claim.text("storageClassName", refusals).cloned();
+    // An empty name asks a cluster for no class at all: whichever pool the label or command line names.
+    let pool = claim
+        .text("storageClassName", refusals)
+        .filter(|class| class.text().is_some_and(|name| !name.is_empty()))
+        .cloned();
     words(&mut claim, "accessModes", &["ReadWriteOnce"], refusals);
     // A disk of a server is a file or a block device of its pool, whatever a claim would be.
     any_of(&mut claim, "volumeMode", &["Filesystem", "Block"], refusals);
@@ -90,6 +99,7 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> DataVolume 
         pool,
         ephemeral: false,
         is_refused: refusals.0.len() > refused_before,
+        name_at: None,
     }
 }
 

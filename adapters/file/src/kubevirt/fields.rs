@@ -36,6 +36,11 @@ impl Refusals {
         self.push(ProblemCode::WrongValue, path, message, remedy);
     }
 
+    /// Refuses a name that another object has.
+    pub(super) fn twice(&mut self, path: FieldPath, message: &str, remedy: &str) {
+        self.push(ProblemCode::Twice, path, message, remedy);
+    }
+
     /// Refuses an object without a required field.
     pub(super) fn missing(&mut self, path: FieldPath, remedy: &str) {
         let message = format!("{path} is missing");

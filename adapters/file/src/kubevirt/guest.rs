@@ -23,6 +23,9 @@ const SECRET_KEY: &str = "userdata";
 /// The key that newer releases accept, too.
 const OTHER_SECRET_KEY: &str = "userData";
 
+const NETWORK_AS_TEXT: &str =
+    "write the network configuration itself, which holds no secret: networkData: |";
+
 /// Reads `cloudInitNoCloud`.
 pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Configuration {
     let user_data = plain_or_encoded(&mut volume, "userData", "userDataBase64", refusals);
@@ -32,6 +35,7 @@ pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Confi
     let mut reference = volume.object("secretRef", refusals);
     let name = reference.text("name", refusals).cloned();
     reference.end(refusals);
+    volume.refuse("networkDataSecretRef", NETWORK_AS_TEXT, refusals);
     let key_ref =
         |secret_name| object([("name", Some(secret_name)), ("key", Some(text(SECRET_KEY)))]);
     // At the place of the reference: a missing Secret is a problem of that.
@@ -179,6 +183,13 @@ fn port(probe: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     let port = probe.take("port").cloned();
     if port.is_none() {
         refusals.missing(probe.path("port"), "write the port, for example: port: 22");
+    }
+    if let Some(Value::Int(number)) = port.as_ref().map(|node| &node.value)
+        && !(1..=65_535).contains(number)
+    {
+        let message = "this is not a port: a whole number from 1 to 65535";
+        refusals.wrong(probe.path("port"), message, "write, for example: port: 22");
+        return None;
     }
     port
 }

@@ -2,6 +2,7 @@
 
 mod labels;
 pub(super) mod network;
+mod volume_template;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,11 @@ use vsiflow_workflows::spec::documents::{VIRTUAL_SERVER, VSIFLOW_API_VERSION};
 use self::{
     labels::{of_template, with_labels},
     network::{interfaces, networks},
+    volume_template::template_of_volume,
     volumes::{disks, volumes},
 };
 use super::{
-    Foreign, ForeignKind, KnownVolumes, KubevirtMetadata, Placement,
+    Foreign, ForeignKind, KnownVolumes, KubevirtMetadata, MadeNode, Placement,
     data_volume::{self, DataVolume, VolumeSource, any_of, only_flag, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
@@ -54,7 +56,7 @@ pub(super) fn documents(
     place: &Placement,
     volumes: &mut Volumes<'_>,
     refusals: &mut Refusals,
-) -> Vec<YamlNode> {
+) -> Vec<MadeNode> {
     let metadata = KubevirtMetadata::of(&foreign.node);
     let mut server = KubevirtServer::default();
     let mut document = Fields::of(&foreign.node, Default::default(), refusals);
@@ -70,7 +72,7 @@ pub(super) fn documents(
             let mut names = UniqueNames::of("dataVolumeTemplates");
             for template in spec.list("dataVolumeTemplates", refusals) {
                 let path = template.own_path();
-                let read = template_of_volume(template, &metadata, refusals);
+                let read = template_of_volume(template, foreign, refusals);
                 let is_new = |(name, _): &(String, DataVolume)| names.is_new(name, &path, refusals);
                 own.extend(read.filter(is_new));
             }
@@ -127,39 +129,6 @@ fn power(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
 
 fn word_of(text: &str) -> Value {
     Value::Text(text.to_owned())
-}
-
-/// A template of a `DataVolume`, and its name.
-fn template_of_volume(
-    mut template: Fields<'_>,
-    machine: &KubevirtMetadata<'_>,
-    refusals: &mut Refusals,
-) -> Option<(String, DataVolume)> {
-    // CDI itself writes the status, also into exported templates.
-    for key in ["apiVersion", "kind", "status"] {
-        template.take(key);
-    }
-    let mut metadata = template.object("metadata", refusals);
-    let name = metadata.text("name", refusals).and_then(YamlNode::text);
-    if name.is_none() {
-        refusals.missing(metadata.path("name"), "name the DataVolume");
-    }
-    for key in ["creationTimestamp", "annotations", "labels"] {
-        metadata.take(key);
-    }
-    let path = metadata.path("namespace");
-    let namespace = metadata
-        .text("namespace", refusals)
-        .and_then(YamlNode::text);
-    if namespace.is_some_and(|namespace| namespace != machine.key().0) {
-        let message = "a DataVolume of the machine is in another namespace";
-        refusals.wrong(path, message, "remove it: it is in the machine's namespace");
-    }
-    metadata.end(refusals);
-    let spec = template.object("spec", refusals);
-    template.end(refusals);
-    let volume = data_volume::read(spec, refusals);
-    Some((name?.to_owned(), volume))
 }
 
 /// Only cloud-init sets the host name that a machine is given.
@@ -383,7 +352,7 @@ fn made(
     metadata: &KubevirtMetadata<'_>,
     server: KubevirtServer,
     place: &Placement,
-) -> Vec<YamlNode> {
+) -> Vec<MadeNode> {
     let Some(boot) = server.boot else {
         return Vec::new();
     };
@@ -392,8 +361,9 @@ fn made(
     };
     let name = metadata.name.as_str();
     let name_node = metadata.node.and_then(|node| node.get("name"));
-    let disks = server.disks.iter().map(|(disk, volume)| {
-        data_volume::disk(disk, metadata.namespace, volume, name_node, place)
+    let disks = server.disks.iter().map(|(disk, volume)| MadeNode {
+        node: data_volume::disk(disk, metadata.namespace, volume, name_node, place),
+        name_at: volume.name_at.clone(),
     });
     let mut all: Vec<_> = disks.collect();
     let configuration = server.configuration;
@@ -445,11 +415,15 @@ fn made(
         ("interfaces", server.interfaces),
         ("powerState", server.power),
     ]);
-    all.push(object([
+    let node = object([
         ("apiVersion", Some(text(VSIFLOW_API_VERSION))),
         ("kind", Some(text(VIRTUAL_SERVER))),
         ("metadata", Some(with_labels(metadata, server.labels))),
         ("spec", Some(spec)),
-    ]));
+    ]);
+    all.push(MadeNode {
+        node,
+        name_at: None,
+    });
     all
 }

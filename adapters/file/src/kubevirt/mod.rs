@@ -25,7 +25,7 @@ use self::{
 use crate::document::DocumentCollector;
 use crate::manifest::strip;
 use crate::node::{Value, YamlMark, YamlNode};
-use crate::source::SourcePosition;
+use crate::source::{NamePlace, SourcePosition, own_name};
 
 const KUBEVIRT: &str = "kubevirt.io";
 const CDI: &str = "cdi.kubevirt.io";
@@ -137,6 +137,12 @@ pub(super) struct Placement {
     pool: Option<YamlNode>,
 }
 
+/// A document that was translated from a manifest, and where its name is written if it is not the manifest's.
+pub(super) struct MadeNode {
+    node: YamlNode,
+    name_at: Option<Arc<NamePlace>>,
+}
+
 /// A document that was translated from a manifest, and its position.
 type MadeDocuments = (YamlNode, SourcePosition);
 
@@ -215,6 +221,9 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
         one.place.origin = Some(Arc::new(OriginPaths::of(&one.node)));
     }
     let mut refused = PlacedRefusals::default();
+    for kind in [ForeignKind::DataVolume, ForeignKind::Preset] {
+        refuse_duplicates(&foreign, kind, collector, &mut refused);
+    }
     preset::apply(&mut foreign, &mut refused);
     let mut made: Vec<MadeDocuments> = Vec::new();
     let mut volumes = BTreeMap::new();
@@ -222,24 +231,18 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
     for one in foreign.iter().filter(of_volumes) {
         let mut refusals = Refusals::default();
         let metadata = KubevirtMetadata::of(&one.node);
-        let volume = read_volume(&one.node, &mut refusals);
+        let mut volume = read_volume(&one.node, &mut refusals);
+        volume.name_at = Some(Arc::new(NamePlace {
+            place: one.place.clone(),
+            path: own_name(),
+        }));
         let known = KnownVolumes {
             volume,
             metadata: metadata.clone(),
             place: &one.place,
             used_by: None,
         };
-        let key = metadata.key();
-        if let Some(first) = volumes.get(&key) {
-            let message = format!("two DataVolumes have the name {}/{}", key.0, key.1);
-            let first: &KnownVolumes<'_> = first;
-            let first = collector.place_words(first.place, &FieldPath::of(["metadata", "name"]));
-            let path = FieldPath::of(["metadata", "name"]);
-            let remedy = "give each its own name, or remove one";
-            refusals.wrong(path, &format!("{message}: the other is at {first}"), remedy);
-        } else {
-            volumes.insert(key, known);
-        }
+        volumes.entry(metadata.key()).or_insert(known);
         refused.add(&one.place, refusals);
     }
     let is_machine =
@@ -248,9 +251,10 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
         let mut refusals = Refusals::default();
         let placement = KubevirtMetadata::of(&one.node).placement(target);
         let documents = machine::documents(one, &placement, &mut volumes, &mut refusals);
-        made.extend(documents.into_iter().map(|mut node| {
+        made.extend(documents.into_iter().map(|MadeNode { mut node, name_at }| {
             guest::fit_secret_key(&mut node, &collector.documents);
-            placed(node, &one.place)
+            let (node, place) = placed(node, &one.place);
+            (node, SourcePosition { name_at, ..place })
         }));
         refused.add_of_machine(one, refusals);
     }
@@ -258,9 +262,62 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
         unused_volume(&mut refused, known, target, &mut made);
     }
     refused.report(collector);
+    for one in foreign.iter().filter(is_machine) {
+        warn_of_networks(one, collector);
+    }
     default_networks(&collector.documents, &mut made);
     for (node, place) in made {
         collector.made(&node, place);
+    }
+}
+
+/// Refuses manifests of a kind that have the name of an earlier one.
+fn refuse_duplicates(
+    foreign: &[Foreign],
+    kind: ForeignKind,
+    collector: &DocumentCollector,
+    refused: &mut PlacedRefusals,
+) {
+    let named = match kind {
+        ForeignKind::Preset => "VirtualMachineInstancePresets",
+        _ => "DataVolumes",
+    };
+    let mut seen = BTreeMap::new();
+    for one in foreign.iter().filter(|one| one.kind == kind) {
+        let (namespace, name) = KubevirtMetadata::of(&one.node).key();
+        // A missing name is refused where the manifest is read.
+        if name.is_empty() {
+            continue;
+        }
+        let Some(earlier) = seen.get(&(namespace.clone(), name.clone())) else {
+            seen.insert((namespace, name), &one.place);
+            continue;
+        };
+        let first = collector.place_words(earlier, &own_name());
+        let mut refusals = Refusals::default();
+        refusals.twice(
+            own_name(),
+            &format!("two {named} have the name {namespace}/{name}, first at {first}"),
+            "give each its own name, or remove one",
+        );
+        refused.add(&one.place, refusals);
+    }
+}
+
+/// Warns of networks of other namespaces: the machine gets that of this name in its own.
+fn warn_of_networks(machine: &Foreign, collector: &mut DocumentCollector) {
+    let (own, _) = KubevirtMetadata::of(&machine.node).key();
+    let instance = match machine.kind {
+        ForeignKind::VirtualMachine => FieldPath::of(["spec", "template"]),
+        _ => FieldPath::default(),
+    };
+    for (path, namespace) in machine::network::of_other_namespaces(&machine.node, instance, &own) {
+        let message = format!(
+            "{path} names a network of the namespace {namespace}; the machine is on the one of this name in {own}"
+        );
+        let remedy = "write the name alone, and define the network in this namespace";
+        let what = (ProblemCode::WrongValue, &path, false);
+        collector.warn(&machine.place, what, message, remedy);
     }
 }
 
@@ -486,6 +543,8 @@ pub(crate) fn in_their_words(message: &str, object: &str) -> Option<String> {
     Some(text)
 }
 
+const MIB: u64 = 1 << 20;
+
 /// A memory size in bytes, rounded up to whole MiB, in vsiflow's notation, in which a plain number is MiB.
 fn memory(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<YamlNode> {
     let remedy = "write bytes or a unit, for example: 2Gi";
@@ -498,10 +557,13 @@ fn memory(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<Y
         refusals.wrong(path, "this is not an amount of memory", remedy);
         return None;
     };
-    let mib = bytes.div_ceil(1 << 20);
-    if Memory::from_mib(mib).is_err() {
-        let message =
-            format!("{bytes} bytes are not an amount of memory that a guest can have: 1Mi to 16Ti");
+    let mib = bytes.div_ceil(MIB);
+    // What would only be rounded up to memory is a number that was meant in another unit.
+    if bytes < MIB || Memory::from_mib(mib).is_err() {
+        let message = format!(
+            "{bytes} bytes are not an amount of memory that a guest can have: 1Mi to 16Ti; a number without a unit is \
+             bytes"
+        );
         refusals.wrong(path, &message, remedy);
         return None;
     }

@@ -354,17 +354,26 @@ async fn a_disk_in_an_ova_is_found_however_its_name_is_written() {
         ("my%20disk.vmdk", "my%20disk.vmdk"),
         ("100%.vmdk", "100%.vmdk"),
         ("%C3%A9.vmdk", "\u{e9}.vmdk"),
+        ("./disk.vmdk", "disk.vmdk"),
+        ("disk.vmdk", "./disk.vmdk"),
     ] {
         let description = ENVELOPE.replace("disk.vmdk", href);
         let mut ova = Ova::described(&description, &vmdk);
         ova.files[1].0 = name.to_owned();
-        let ova = ova.with_manifest(|manifest| manifest).write();
-        assert!(read("box.ova", &ova).await.unwrap() == disk, "{href}");
+        // OpenSSL 3 calls it SHA2-256.
+        for algorithm in ["SHA256(", "SHA2-256("] {
+            ova = ova.with_manifest(|manifest| manifest.replace("SHA256(", algorithm));
+            let bytes = read("box.ova", &ova.write()).await.unwrap();
+            assert!(bytes == disk, "{href} {name} {algorithm}");
+        }
     }
     for href in ["..%2fdisk.vmdk", "%2e%2e", "a%00.vmdk"] {
         let ova = Ova::described(&ENVELOPE.replace("disk.vmdk", href), &vmdk);
         refused("box.ova", &ova.write(), "outside of its folder").await;
     }
+    let mut wide = Ova::new(&vmdk);
+    wide.files[0].1 = ENVELOPE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    refused("box.ova", &wide.write(), "no text in UTF-8").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,10 @@ use super::{Outlet, ReservedMemory, Unpacking, XZ_MEMORY, ZSTD_MEMORY, copy};
 const BESIDE: u64 = 2 * 1024 * 1024;
 /// What is reserved for xz at least, in bytes: a later block may have a dictionary of the usual 8 MiB.
 const LEAST_XZ: u64 = 10 * 1024 * 1024;
+/// The first byte of a member of gzip.
+const GZIP: u8 = 0x1f;
+/// The mark of a zstd frame.
+const ZSTD: [u8; 4] = *b"\x28\xb5\x2f\xfd";
 /// The length of the longest header of a zstd frame, with its magic number (RFC 8878, 3.1.1).
 pub(crate) const MAX_FRAME_HEADER: usize = 18;
 
@@ -34,7 +38,12 @@ pub(super) fn unxz(head: &[u8], packed: impl BufRead, to: &mut Outlet) -> io::Re
 /// The error when a later block of an xz file needs more memory than its first one.
 #[derive(Debug, thiserror::Error)]
 #[error("a later part of it needs more memory than its first one says; pack it anew as a whole")]
-struct UnannouncedDictionary;
+pub(super) struct UnannouncedDictionary;
+
+/// The error when something follows the packed data that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("other data follows the packed data")]
+pub(super) struct FollowedByOther;
 
 /// Reserves what a zstd frame with this header needs. Blocks.
 pub(crate) fn reserve_window(
@@ -113,8 +122,10 @@ pub(super) fn gunzip(mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()
         if !copy(&mut GzDecoder::new(&mut packed), to)? {
             return Ok(());
         }
-        if packed.fill_buf()?.first() == Some(&0) {
-            return only_zeros(packed);
+        match packed.fill_buf()?.first() {
+            Some(0) => return only_zeros(packed),
+            Some(&GZIP) | None => {}
+            Some(_) => return Err(io::Error::other(FollowedByOther)),
         }
     }
     Ok(())
@@ -128,7 +139,7 @@ fn only_zeros(mut packed: impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if buffered.iter().any(|byte| *byte != 0) {
-            return Err(io::Error::other("other data follows the packed data"));
+            return Err(io::Error::other(FollowedByOther));
         }
         packed.consume(length);
     }
@@ -138,11 +149,14 @@ fn only_zeros(mut packed: impl BufRead) -> io::Result<()> {
 pub(super) fn unzstd(mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
     while !packed.fill_buf()?.is_empty() {
         let mut header = Vec::with_capacity(MAX_FRAME_HEADER);
-        header.resize(4, 0);
-        packed.read_exact(&mut header)?;
+        (&mut packed).take(4).read_to_end(&mut header)?;
         if let [0x50..=0x5f, 0x2a, 0x4d, 0x18] = header[..] {
             skip_frame(&mut packed)?;
             continue;
+        }
+        // Other frames were here before, or it would not be unpacked as zstd.
+        if header != ZSTD {
+            return Err(io::Error::other(FollowedByOther));
         }
         (&mut packed).take(1).read_to_end(&mut header)?;
         let rest = rest_of_header(&header) as u64;

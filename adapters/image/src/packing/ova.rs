@@ -153,6 +153,7 @@ impl Contents {
             .filter(|line| !line.is_empty())
         {
             let (kind, name, digits) = entry_of(line).ok_or_else(|| unfit(UnfitOva::Manifest))?;
+            let name = in_its_folder(name);
             let sums = self.sums.remove(name);
             let found = sums.and_then(|sums| sums.hex(kind));
             if found.is_none_or(|found| !found.eq_ignore_ascii_case(digits)) {
@@ -186,12 +187,17 @@ fn plain_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<String> {
     }
     let name = String::from_utf8(entry.path_bytes().into_owned());
     let name = name.map_err(|_| unfit(UnfitOva::Outside))?;
-    let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
-    if is_plain(&name) {
-        Ok(name)
+    let name = in_its_folder(&name);
+    if is_plain(name) {
+        Ok(name.to_owned())
     } else {
         Err(unfit(UnfitOva::Outside))
     }
+}
+
+/// A name without the `./` that some programs write before it.
+fn in_its_folder(name: &str) -> &str {
+    name.strip_prefix("./").unwrap_or(name)
 }
 
 fn is_plain(name: &str) -> bool {
@@ -205,15 +211,16 @@ fn text(from: &mut impl Read) -> io::Result<String> {
         .by_ref()
         .take(MAX_TEXT_LEN.saturating_add(1))
         .read_to_string(&mut text);
-    let too_long = || {
-        unfit(UnfitOva::Description(
-            "it is too long, or not text".to_owned(),
-        ))
-    };
+    let unread = |why: &str| Err(unfit(UnfitOva::Description(why.to_owned())));
     match read {
-        Ok(read) if read as u64 <= MAX_TEXT_LEN => Ok(text),
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error),
-        _ => Err(too_long()),
+        Ok(read) if read as u64 > MAX_TEXT_LEN => unread("it is too long"),
+        // Every other byte of a plain text in UTF-16 is zero.
+        Ok(_) if text.contains('\0') => unread("it is no text in UTF-8"),
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            unread("it is no text in UTF-8")
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -287,10 +294,8 @@ fn disk_of(description: &str) -> io::Result<Vec<String>> {
 /// The file names that a reference may mean: itself, as some programs write it, and what it encodes as a URI.
 fn names_of(href: &str) -> Vec<String> {
     let decoded = decoded(href).filter(|decoded| decoded != href);
-    [Some(href.to_owned()), decoded]
-        .into_iter()
-        .flatten()
-        .collect()
+    let names = [Some(href.to_owned()), decoded].into_iter().flatten();
+    names.map(|name| in_its_folder(&name).to_owned()).collect()
 }
 
 /// Decodes percent-encoding; `None` if it is none.
@@ -318,8 +323,9 @@ impl ManifestSums {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match kind.to_ascii_uppercase().as_str() {
             "SHA1" => Some(hex(&self.sha1.finalize())),
-            "SHA256" => Some(hex(&self.sha256.finalize())),
-            "SHA512" => Some(hex(&self.sha512.finalize())),
+            // OpenSSL 3 writes the family before the length.
+            "SHA256" | "SHA2-256" => Some(hex(&self.sha256.finalize())),
+            "SHA512" | "SHA2-512" => Some(hex(&self.sha512.finalize())),
             _ => None,
         }
     }

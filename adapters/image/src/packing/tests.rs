@@ -51,6 +51,7 @@ async fn packed_images_are_unpacked_and_damaged_ones_refused() {
             std::fs::write(&file, unpacked).unwrap();
             let error = all(&url).await.unwrap_err();
             assert!(error.message.contains("MiB of memory"), "{tool}: {error}");
+            assert_eq!(error.kind, SourceErrorKind::Greedy, "{tool}: {error}");
         }
         let mut flipped = bytes.clone();
         flipped[bytes.len() / 2] ^= 1;
@@ -129,15 +130,21 @@ async fn what_programs_write_around_packed_images_is_taken() {
         let url = Url::from_file_path(&file).unwrap().to_string();
         assert!(all(&url).await.unwrap() == content, "{what}");
     }
-    for damaged in [
-        [&padded[..], b"x"].concat(),
-        [&gzip[..], b"x"].concat(),
-        skipped[..6].to_vec(),
+    let followed = SourceErrorKind::Followed;
+    for (damaged, kind) in [
+        ([&padded[..], b"x"].concat(), followed),
+        ([&gzip[..], b"x"].concat(), followed),
+        ([&zstd[..], &[0; 512]].concat(), followed),
+        ([&zstd[..], b"x"].concat(), followed),
+        ([&skipped[..], b"text"].concat(), followed),
+        (skipped[..6].to_vec(), SourceErrorKind::Packed),
     ] {
         let file = dir.path().join("damaged.gz");
         std::fs::write(&file, damaged).unwrap();
         let url = Url::from_file_path(&file).unwrap().to_string();
-        assert_eq!(all(&url).await.unwrap_err().kind, SourceErrorKind::Packed);
+        let error = all(&url).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(!error.message.contains("BadMagicNumber"), "{error}");
     }
 }
 
@@ -256,7 +263,7 @@ async fn a_window_larger_than_the_format_permits_is_reported_as_too_much_memory(
     std::fs::write(&file, b"\x28\xb5\x2f\xfd\x00\xff\x01\x00\x00").unwrap();
     let url = Url::from_file_path(&file).unwrap().to_string();
     let error = all(&url).await.unwrap_err();
-    assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
+    assert_eq!(error.kind, SourceErrorKind::Greedy, "{error}");
     assert!(error.message.contains("MiB of memory"), "{error}");
 }
 

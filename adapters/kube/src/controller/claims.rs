@@ -49,6 +49,8 @@ pub(super) enum MemberClaim {
 #[derive(Default)]
 pub(super) struct MemberClaims {
     all: BTreeMap<Uuid, MemberClaim>,
+    /// The pool of each member whose object exists.
+    pools: BTreeSet<Uuid>,
     /// Namespace and group of each member whose object exists.
     groups: BTreeSet<(String, String)>,
 }
@@ -66,10 +68,12 @@ impl MemberClaim {
 
 impl MemberClaims {
     fn put(&mut self, resource: &Resource, claim: MemberClaim) {
-        let group = resource.labels.get(group::LABEL);
-        if let (MemberClaim::Member { .. }, Some(group)) = (&claim, group) {
+        if let MemberClaim::Member { pool, .. } = &claim {
+            self.pools.insert(*pool);
             let namespace = resource.key.namespace.clone();
-            self.groups.insert((namespace, group.clone()));
+            let group = resource.labels.get(group::LABEL);
+            self.groups
+                .extend(group.map(|group| (namespace, group.clone())));
         }
         self.all.insert(resource.uid, claim);
     }
@@ -96,8 +100,7 @@ impl MemberClaims {
 
     /// Whether objects of members of that pool exist.
     pub(super) fn has_members_of(&self, uid: Uuid) -> bool {
-        let mut all = self.all.values();
-        all.any(|claim| matches!(claim, MemberClaim::Member { pool, .. } if *pool == uid))
+        self.pools.contains(&uid)
     }
 
     /// Whether objects of members of that group exist.
@@ -122,11 +125,12 @@ impl Controller {
     pub(super) async fn claims(&mut self, cluster: &Snapshot, pools: &[ShownPool]) -> MemberClaims {
         let mut claims = MemberClaims::default();
         let mut open = Vec::new();
+        let by_uid = pools.iter().map(|pool| (pool.uid, pool)).collect();
         for resource in &cluster.resources {
             let Some(named) = self.named_member(resource) else {
                 continue;
             };
-            match self.claim(resource, named, pools).await {
+            match self.claim(resource, named, &by_uid).await {
                 Some(claim) => claims.put(resource, claim),
                 None => open.push((resource, named)),
             }
@@ -155,7 +159,7 @@ impl Controller {
         &self,
         resource: &Resource,
         named: NamedMember,
-        pools: &[ShownPool],
+        pools: &BTreeMap<Uuid, &ShownPool>,
     ) -> Option<MemberClaim> {
         let key = &resource.key;
         if let Some((pool, vsi)) = named {
@@ -233,10 +237,10 @@ impl Controller {
         &self,
         key: &ResourceKey,
         (pool, vsi): (Uuid, Uuid),
-        pools: &[ShownPool],
+        pools: &BTreeMap<Uuid, &ShownPool>,
     ) -> bool {
-        let mut pools = pools.iter();
-        let found = pools.find(|one| one.uid == pool && one.namespace == key.namespace);
+        let found = pools.get(&pool);
+        let found = found.filter(|one| one.namespace == key.namespace);
         let Some(found) = found else { return false };
         let is_reported = pool_entity(pool).is_ok_and(|one| self.fleet.pools().is_reported(&one));
         let mut members = found.members.iter();

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::document::template_marks::OWN_PREFIX;
+
 /// Labels and annotations by which tools recognise what they made.
 const TRACKING: [&str; 13] = [
     "app.kubernetes.io/instance",
@@ -38,9 +40,6 @@ const TRACKING_PREFIXES: [&str; 6] = [
     "objectset.rio.cattle.io/",
     "olm.owner",
 ];
-
-/// The beginning of vsiflow's own annotations: each asks for something of exactly the object that has it.
-const OWN_PREFIX: &str = "vsiflow.io/";
 
 /// What keeps Argo CD from deleting members, whatever label it recognises its objects by.
 const ARGO_OPTIONS: [(&str, &str); 2] = [
@@ -70,8 +69,24 @@ pub(super) fn annotations(template: &Marks, own: Marks) -> Marks {
     let of_template = of_template
         .filter(|(name, _)| !is_tracking(name) && !name.starts_with(OWN_PREFIX))
         .map(|(name, value)| (name.clone(), value.clone()));
-    let options = ARGO_OPTIONS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let options = ARGO_OPTIONS.map(|(name, value)| {
+        let others = template.get(name).map(String::as_str).unwrap_or_default();
+        (name.to_owned(), merged(others, value))
+    });
     of_template.chain(options).chain(own).collect()
+}
+
+/// Options of Argo CD with one more, which takes the place of the one that says otherwise.
+fn merged(options: &str, option: &str) -> String {
+    let is_same = |other: &str| option_name(other) == option_name(option);
+    let others = options.split(',').map(str::trim);
+    let others = others.filter(|other| !other.is_empty() && !is_same(other));
+    others.chain([option]).collect::<Vec<_>>().join(",")
+}
+
+fn option_name(option: &str) -> &str {
+    let named = option.split_once('=');
+    named.map_or(option, |(name, _)| name).trim()
 }
 
 /// The annotation with the [`TemplateMarks`] of a member's object, in JSON.
@@ -155,6 +170,10 @@ mod tests {
             assert_eq!(copied[name], "x", "{name}");
         }
         assert_eq!(copied["argocd.argoproj.io/sync-options"], "Prune=false");
+        assert_eq!(
+            copied["argocd.argoproj.io/compare-options"],
+            "IgnoreExtraneous"
+        );
         assert_eq!(copied.len(), kept.len() + ARGO_OPTIONS.len());
     }
 
@@ -181,5 +200,29 @@ mod tests {
             .filter(|name| name.starts_with(OWN_PREFIX))
             .collect();
         assert_eq!(own, ["vsiflow.io/pool-uid"]);
+    }
+
+    #[test]
+    fn argo_cds_options_of_a_template_stay_beside_those_of_a_member() {
+        let merged_with = |sync: &str, compare: &str| {
+            let template = [
+                ("argocd.argoproj.io/sync-options", sync),
+                ("argocd.argoproj.io/compare-options", compare),
+            ];
+            let template = template.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let copied = annotations(&template.into(), Marks::new());
+            ARGO_OPTIONS.map(|(name, _)| copied[name].clone())
+        };
+        assert_eq!(
+            merged_with(
+                "SkipDryRunOnMissingResource=true, Prune=true,ServerSideApply=true",
+                "ServerSideDiff=true,IgnoreExtraneous"
+            ),
+            [
+                "SkipDryRunOnMissingResource=true,ServerSideApply=true,Prune=false",
+                "ServerSideDiff=true,IgnoreExtraneous",
+            ]
+        );
+        assert_eq!(merged_with("", ","), ["Prune=false", "IgnoreExtraneous"]);
     }
 }

@@ -19,6 +19,7 @@ use vsiflow_workflows::{
     fleet::{EntityPresence, PoolMembership, ShownMember, ShownPool},
     group, pool,
     record::vsi_entity,
+    spec::DesiredPool,
 };
 
 use super::{
@@ -85,6 +86,33 @@ impl<'a> MemberPools<'a> {
         self.leaving.get(&key).is_some_and(|leaving| {
             uid.is_none_or(|uid| leaving.uid == uid) || leaving.is_to_be_adopted()
         })
+    }
+}
+
+/// The VirtualServers that are no members' objects, by namespace and name.
+pub(super) struct ForeignServers<'a>(BTreeSet<(&'a str, &'a str)>);
+
+impl<'a> ForeignServers<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, claims: &MemberClaims) -> Self {
+        let servers = snapshot.resources.iter().filter(|one| {
+            one.key.kind == ResourceKind::VirtualServer
+                && !matches!(claims.of(one), Some(MemberClaim::Member { .. }))
+        });
+        Self(
+            servers
+                .map(|one| (&*one.key.namespace, &*one.key.name))
+                .collect(),
+        )
+    }
+
+    /// Finds one that has the name of a member of a pool with so many members.
+    pub(super) fn refusal(&self, desired: &DesiredPool, replicas: u32) -> Option<Failure> {
+        let (namespace, pool) = (&desired.namespace, &desired.name);
+        let mut names = (0..replicas).map(|number| pool::member_name(pool, number));
+        let name = names.find(|name| self.0.contains(&(&**namespace, &**name)))?;
+        let message = format!("{name} is a VirtualServer that pool/{pool} did not make");
+        let remedy = "delete that VirtualServer, or give the pool another name; the pool never takes it over";
+        Some(refused(namespace, &name, message, remedy))
     }
 }
 
@@ -168,28 +196,6 @@ impl Controller {
             }
         }
         resource.has_finalizer() && self.fleet.knowledge(&entity) == EntityPresence::Gone
-    }
-
-    /// Finds a VirtualServer that has the name of a member and is not that member's object.
-    pub(super) fn foreign_object(
-        &self,
-        (namespace, pool, replicas): (&str, &str, u32),
-        snapshot: &Snapshot,
-        claims: &MemberClaims,
-    ) -> Option<Failure> {
-        let mut objects = snapshot.resources.iter().filter(|one| {
-            let number = pool::number_of(pool, &one.key.name);
-            let has_name = number.is_some_and(|number| number < replicas);
-            one.key.kind == ResourceKind::VirtualServer
-                && one.key.namespace == namespace
-                && has_name
-                && !matches!(claims.of(one), Some(MemberClaim::Member { .. }))
-        });
-        let found = objects.next()?;
-        let name = &found.key.name;
-        let message = format!("{name} is a VirtualServer that pool/{pool} did not make");
-        let remedy = "delete that VirtualServer, or give the pool another name; the pool never takes it over";
-        Some(refused(namespace, name, message, remedy))
     }
 
     /// Makes the objects of members match the journal.

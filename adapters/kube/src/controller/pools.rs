@@ -1,12 +1,14 @@
 //! Applies the pools and groups of the cluster to the fleet, and finalizes those that are deleted.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Failure, Hash};
+use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{
     fleet::{EntityPresence, ShownPool},
     record::{group_entity, pool_entity},
-    spec::{DesiredPool, Resolved, ResolvedGroup, ResolvedPool},
+    spec::{Resolved, ResolvedGroup, ResolvedPool},
 };
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     by,
     claims::MemberClaims,
     marks,
-    members::{Owners, PoolOwner},
+    members::{ForeignServers, Owners, PoolOwner},
     recorded::AppliedGeneration,
 };
 use crate::{
@@ -128,6 +130,8 @@ impl Controller {
         pools: &[ShownPool],
         translation: &Translation,
     ) {
+        let foreign = ForeignServers::new(snapshot, claims);
+        let by_uid: BTreeMap<_, _> = pools.iter().map(|pool| (pool.uid, pool)).collect();
         for resource in &snapshot.resources {
             let Some(pool) = translation.pools.get(&resource.uid) else {
                 continue;
@@ -137,12 +141,11 @@ impl Controller {
             }
             self.heartbeat();
             let uid = self.pool_uid(resource).await;
-            let shown = pools.iter().find(|one| one.uid == uid);
+            let shown = by_uid.get(&uid);
             let present = shown.map_or(1, |one| one.replicas);
             let desired = &pool.desired;
             let replicas = desired.replicas.unwrap_or(present);
-            let place = (&*desired.namespace, &*desired.name, replicas);
-            if let Some(failure) = self.foreign_object(place, snapshot, claims) {
+            if let Some(failure) = foreign.refusal(desired, replicas) {
                 self.refused.insert(resource.uid, failure);
                 self.status_queue.dirty_uid(&resource.uid);
                 continue;
@@ -189,6 +192,10 @@ impl Controller {
         pools: &[ShownPool],
         translation: &Translation,
     ) {
+        let foreign = ForeignServers::new(snapshot, claims);
+        let replicas = pools.iter();
+        let replicas = replicas.map(|one| ((&*one.namespace, &*one.name), one.replicas));
+        let replicas: BTreeMap<_, _> = replicas.collect();
         for resource in &snapshot.resources {
             let Some(group) = translation.groups.get(&resource.uid) else {
                 continue;
@@ -207,33 +214,18 @@ impl Controller {
                 }
             };
             let stay = group.items().filter(|item| !removed.contains(&item.name));
-            let stay = stay.map(|item| &item.pool.desired);
-            if let Some(failure) = self.foreign_to_any(stay, snapshot, claims, pools) {
+            let refusal = stay.map(|item| &item.pool.desired).find_map(|desired| {
+                let present = replicas.get(&(&*desired.namespace, &*desired.name));
+                let present = present.copied().unwrap_or(1);
+                foreign.refusal(desired, desired.replicas.unwrap_or(present))
+            });
+            if let Some(failure) = refusal {
                 self.refused.insert(resource.uid, failure);
                 self.status_queue.dirty_uid(&resource.uid);
                 continue;
             }
             self.apply_group(resource, uid, group, translation).await;
         }
-    }
-
-    /// Finds a VirtualServer that has the name of a member of one of these pools and is not that member's object.
-    fn foreign_to_any<'a>(
-        &self,
-        mut desired: impl Iterator<Item = &'a DesiredPool>,
-        snapshot: &Snapshot,
-        claims: &MemberClaims,
-        pools: &[ShownPool],
-    ) -> Option<Failure> {
-        desired.find_map(|desired| {
-            let mut shown = pools.iter();
-            let shown = shown
-                .find(|one| (&one.namespace, &one.name) == (&desired.namespace, &desired.name));
-            let present = shown.map_or(1, |one| one.replicas);
-            let replicas = desired.replicas.unwrap_or(present);
-            let place = (&*desired.namespace, &*desired.name, replicas);
-            self.foreign_object(place, snapshot, claims)
-        })
     }
 
     async fn apply_group(
@@ -284,19 +276,23 @@ impl Controller {
     /// The resources that describe pools: a pool's own, or that of its group.
     pub(super) async fn owners(&self, snapshot: &Snapshot, pools: &[ShownPool]) -> Owners {
         let mut owners = Owners::new();
+        // A group describes its pools.
+        let mut described = BTreeMap::<_, Vec<&ShownPool>>::new();
+        for pool in pools {
+            let by = pool.of_group.as_ref().map_or(pool.uid, |of| of.uid);
+            described.entry(by).or_default().push(pool);
+        }
         for resource in &snapshot.resources {
             if !resource.key.kind.has_members() {
                 continue;
             }
             let uid = self.pool_uid(resource).await;
             let key = &resource.key;
-            let here = pools.iter().filter(|pool| pool.namespace == key.namespace);
-            for pool in here {
+            let here = described.get(&uid).into_iter().flatten();
+            for pool in here.filter(|pool| pool.namespace == key.namespace) {
                 let template = match (&pool.of_group, key.kind) {
-                    (Some(of), ResourceKind::Group) if of.uid == uid => {
-                        template_of_item(&resource.spec, &of.item)
-                    }
-                    (None, ResourceKind::Pool) if pool.uid == uid && pool.name == key.name => {
+                    (Some(of), ResourceKind::Group) => template_of_item(&resource.spec, &of.item),
+                    (None, ResourceKind::Pool) if pool.name == key.name => {
                         resource.spec.get("template").cloned()
                     }
                     _ => continue,

@@ -394,10 +394,10 @@ fn retain_own(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl 
     rest.snapshots.retain(|snapshot| is_there(snapshot.uid));
 }
 
-/// The pools that a resource asks for, including those of a group.
+/// The pools that a resource asks for, including those of a group, as far as their documents are whole.
 fn pools_of(uid: Uuid, translation: &Translation) -> impl Iterator<Item = &ResolvedPool> {
     let items = translation.groups.get(&uid).into_iter();
-    let items = items.flat_map(ResolvedGroup::items);
+    let items = items.flat_map(ResolvedGroup::whole_items);
     let own = translation.pools.get(&uid).into_iter();
     own.chain(items.map(|item| &item.pool))
 }

@@ -125,6 +125,7 @@ pub struct GateSchema {
     pub members: Option<QuorumSchema>,
     /// What members show beside being ready, all of it.
     #[serde(default)]
+    #[schemars(length(max = 16))]
     pub probes: Vec<GateProbeSchema>,
 }
 

@@ -77,7 +77,7 @@ where
         let page = page.map_err(|error| MigrateError::Unlisted {
             what: plural.to_owned(),
             place: "the namespaces".to_owned(),
-            why: error.to_string(),
+            why: error,
         })?;
         listed.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
@@ -31,16 +31,18 @@ pub(super) async fn report(
 ) {
     let mut changes = cache.changes();
     // A namespace that cannot be listed must not delay the Events of the others.
-    let listed = changes.wait_for(|_| cache.is_complete());
+    let listed = async {
+        changes.wait_for(|_| cache.is_complete()).await?;
+        cache.members_set().await;
+        Ok::<_, watch::error::RecvError>(())
+    };
     if let Ok(Err(_)) = timeout(LISTING, listed).await {
         return;
     }
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
     let unreported = u64::try_from(UNREPORTED.as_millis()).unwrap_or_default();
     let since = model::Timestamp(now.saturating_sub(unreported));
-    let resources = cache.snapshot().resources.into_iter();
-    let vsis = resources.filter(|resource| resource.key.kind.is_vsi());
-    let mut unread: Vec<_> = vsis.map(|resource| resource.uid).collect();
+    let mut unread = cache.uids_of_vsis();
     let until = Instant::now() + UNREPORTED;
     while !unread.is_empty() && Instant::now() < until {
         let Some(failed) = report_since(since, unread, &fleet, &sender).await else {

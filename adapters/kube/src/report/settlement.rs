@@ -256,14 +256,14 @@ impl FinishedReport<'_> {
             let mut before = self.before.iter();
             let same =
                 before.find(|old| old.name == condition.name && old.status == condition.status);
-            match same {
-                Some(old) => condition
-                    .last_transition_time
-                    .clone_from(&old.last_transition_time),
-                None if condition.last_transition_time.is_empty() => {
-                    condition.last_transition_time = seconds(self.now);
-                }
-                None => {}
+            if let Some(old) = same {
+                let since = &mut condition.last_transition_time;
+                since.clone_from(&old.last_transition_time);
+            }
+            // A time in the future was written while a clock was ahead.
+            let since = condition.last_transition_time.parse::<Timestamp>();
+            if since.map_or(true, |at| at > self.now) {
+                condition.last_transition_time = seconds(self.now);
             }
             let is_of_resource = OF_RESOURCE.contains(&condition.name.as_str());
             condition.observed_generation = if is_of_resource {

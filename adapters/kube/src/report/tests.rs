@@ -90,7 +90,7 @@ fn a_vsi_that_runs_says_what_the_old_status_said_and_more() {
         &findings(),
         Some(&object),
         &VsiResourceStatus::default(),
-        at(0),
+        at(1_767_225_660),
     );
     insta::assert_json_snapshot!(status);
 }
@@ -177,4 +177,24 @@ fn how_far_something_is_can_wait_and_a_phase_cannot() {
     assert!(is_only_progress(&one, &two));
     assert!(!is_only_progress(&one, &other));
     assert!(!is_only_progress(&one, &one));
+}
+
+#[test]
+fn the_text_of_many_long_problems_fits_a_condition() {
+    let problem = Problem {
+        code: vsiflow_workflows::spec::ProblemCode::WrongValue,
+        document: vsiflow_workflows::spec::DocumentRef {
+            index: 0,
+            source: String::new(),
+            line: None,
+        },
+        kind: String::new(),
+        object: String::new(),
+        path: vsiflow_workflows::spec::FieldPath::default(),
+        message: "é".repeat(40_000),
+        remedy: "shorten it".to_owned(),
+    };
+    let text = problems_text(&vec![problem; 60]);
+    assert!(text.len() < 20 << 10, "{}", text.len());
+    assert!(text.ends_with("more"), "{text}");
 }

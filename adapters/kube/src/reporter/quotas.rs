@@ -139,12 +139,13 @@ impl Reporter {
             return ReportDone::Settled;
         };
         let place = (resource.key.namespace.clone(), resource.key.name.clone());
-        let before: QuotaResourceStatus = resource.status_as();
+        let shown: QuotaResourceStatus = resource.status_as();
+        let before: QuotaResourceStatus = self.cache.as_reported(resource).status_as();
         let object = self.quotas.get(&place);
         let mut status = report::quota(&findings, object, &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);
-        if status == before && !resource.status.is_null() {
-            return ReportDone::Settled;
+        if status == shown && !resource.status.is_null() {
+            return self.settled(resource);
         }
         let note = report::quota_event(resource.uid, &before, &status);
         self.write_with(resource, &status, note).await

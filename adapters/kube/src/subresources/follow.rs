@@ -23,6 +23,8 @@ use super::{
 const POLL: Duration = Duration::from_secs(1);
 /// How long reading a piece may take.
 const PIECE: Duration = Duration::from_secs(40);
+/// Lines of a history that are in memory for one answer.
+const PAGE: usize = 1_000;
 /// Lines of a history in one piece.
 const LINES: usize = 200;
 
@@ -41,12 +43,13 @@ pub(super) async fn history(
         entity,
         namespace: namespace.to_owned(),
         from: options.from,
+        has_more: false,
     };
     let until = deadline();
     let first = history.lines().await?;
     let (first, state) = (pieces(first), (history, options.follow));
     let more = stream::unfold(state, move |(mut following, follow)| async move {
-        if !follow || !pause(until).await {
+        if !following.has_more && (!follow || !pause(until).await) {
             return None;
         }
         // A read that fails now ends the answer; the client asks again.
@@ -62,19 +65,19 @@ struct History {
     entity: EntityId,
     namespace: String,
     from: u64,
+    /// Whether the last page was cut.
+    has_more: bool,
 }
 
 impl History {
-    /// The new lines.
+    /// The next page of lines. It is in memory until its reader has taken it, and the next one is not read before.
     async fn lines(&mut self) -> Result<Vec<HistoryLine>, Refusal> {
         let _turn = self.inner.turn(&self.namespace).await?;
-        let lines = timeout(PIECE, self.inner.fleet.history().lines_of(&self.entity)).await;
-        let mut lines = lines.map_err(|_| Refusal::late())??;
-        lines.retain(|line| line.offset >= self.from);
-        if let Some(last) = lines.last() {
-            self.from = last.offset.saturating_add(1);
-        }
-        Ok(lines)
+        let history = self.inner.fleet.history();
+        let read = timeout(PIECE, history.lines_of_since(&self.entity, self.from, PAGE));
+        let page = read.await.map_err(|_| Refusal::late())??;
+        (self.from, self.has_more) = (page.next, page.is_cut);
+        Ok(page.lines)
     }
 }
 

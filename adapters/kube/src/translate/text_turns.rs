@@ -1,4 +1,5 @@
-//! The turns of namespaces in checks of texts for guests: user-data, vendor-data and network configurations.
+//! The turns of namespaces in checks of texts for guests: user-data, vendor-data, network configurations, and regular
+//! expressions that their consoles are to match.
 //!
 //! Such a check may take seconds, and one pass of the controller translates the objects of all namespaces. So each pass
 //! checks new texts for a limited time, of each namespace in turn. The namespaces that needed most time lately are last.
@@ -10,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vsiflow_workflows::spec::{Document, FieldPath, Problem, ProblemCode, VsiSpec, guest_texts};
+use vsiflow_workflows::spec::{
+    Document, FieldPath, GroupSpec, Problem, ProblemCode, VsiSpec, guest_texts,
+};
 
 use super::TranslationPass;
 
@@ -87,32 +90,63 @@ impl TextTurns {
     }
 }
 
+/// What takes one turn.
+enum UncheckedText<'a> {
+    /// The texts of a VSI, or of a template of members.
+    Vsi(&'a Document<VsiSpec>),
+    /// An expression of a group.
+    OfGroup {
+        document: &'a Document<GroupSpec>,
+        pattern: &'a str,
+    },
+}
+
+impl UncheckedText<'_> {
+    fn not_checked(&self) -> Problem {
+        match self {
+            Self::Vsi(document) => not_checked(document),
+            Self::OfGroup { document, .. } => not_checked(document),
+        }
+    }
+}
+
 impl TranslationPass {
     /// Checks the texts of all documents, and leaves out those that are not checked in this pass.
     pub(super) fn check_texts(&mut self, turns: &TextTurns) {
         let members = self.within_pools();
         let templates = members.iter().map(|(member, _)| member);
         let documents = &self.documents;
-        let mut by_namespace = BTreeMap::<String, VecDeque<&Document<VsiSpec>>>::new();
+        let mut by_namespace = BTreeMap::<String, VecDeque<UncheckedText<'_>>>::new();
         for document in documents.vsis.iter().chain(templates) {
             if !guest_texts::are_checked(document, documents) {
                 let namespace = document.meta.namespace.clone();
                 by_namespace
                     .entry(namespace)
                     .or_default()
-                    .push_back(document);
+                    .push_back(UncheckedText::Vsi(document));
             }
         }
-        let rest = turns.check(by_namespace, |document| {
-            guest_texts::check(document, documents);
+        for document in &documents.groups {
+            let unchecked = guest_texts::unchecked_patterns(document).into_iter();
+            let mut unchecked = unchecked
+                .map(|pattern| UncheckedText::OfGroup { document, pattern })
+                .peekable();
+            if unchecked.peek().is_some() {
+                let queue = by_namespace.entry(document.meta.namespace.clone());
+                queue.or_default().extend(unchecked);
+            }
+        }
+        let rest = turns.check(by_namespace, |text| match text {
+            UncheckedText::Vsi(document) => guest_texts::check(document, documents),
+            UncheckedText::OfGroup { pattern, .. } => guest_texts::check_pattern(pattern),
         });
-        let problems: Vec<_> = rest.into_iter().map(not_checked).collect();
+        let problems: Vec<_> = rest.iter().map(UncheckedText::not_checked).collect();
         self.translation.has_unchecked = !problems.is_empty();
         self.refuse(problems);
     }
 }
 
-fn not_checked(document: &Document<VsiSpec>) -> Problem {
+fn not_checked<T>(document: &Document<T>) -> Problem {
     let message = format!(
         "its texts for guests are not checked yet: those of namespace {} take long, and are checked after those of \
          others",
@@ -123,7 +157,7 @@ fn not_checked(document: &Document<VsiSpec>) -> Problem {
         FieldPath::of(["spec"]),
         message,
         "wait; if it lasts, write less into user-data, vendor-data and network configurations, without aliases and \
-         packed parts",
+         packed parts, and shorter expressions",
     )
 }
 
@@ -222,5 +256,40 @@ mod tests {
         assert!(!second.has_unchecked);
         assert_eq!(second.vsis.len(), 2);
         assert!(second.problems.is_empty(), "{:?}", second.problems);
+    }
+
+    #[test]
+    fn expressions_of_probes_gates_and_outputs_take_turns_and_are_compiled_once() {
+        let ready = json!({"all": [{"console": "turns of probes [a-z]"}]});
+        let template = json!({"metadata": {"labels": {}}, "spec": {
+            "imageURL": "http://images.example/a.qcow2",
+            "targetSelector": {"matchLabels": {"config": "lpar1"}},
+            "guest": {"type": "none"},
+            "ready": ready,
+        }});
+        let group = resource(
+            ResourceKind::Group,
+            "g",
+            1,
+            json!({"spec": {
+                "waves": [{
+                    "name": "w",
+                    "members": [{"name": "m", "template": template}],
+                    "gate": {"probes": [{"console": "turns of gates [a-z]"}]},
+                }],
+                "outputs": [{"name": "o", "member": "m-0", "console": "turns of outputs ([a-z])"}],
+            }}),
+        );
+        let snapshot = world(vec![group]);
+        let rules = TranslationRules {
+            text_turns: Arc::new(TextTurns::within(ONE_A_PASS)),
+            ..rules(None)
+        };
+        for _ in 0..2 {
+            assert!(translate(&snapshot, &rules).has_unchecked);
+        }
+        let last = translate(&snapshot, &rules);
+        assert!(!last.has_unchecked);
+        assert_eq!(last.groups.len(), 1, "{:?}", last.problems);
     }
 }

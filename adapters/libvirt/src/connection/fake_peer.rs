@@ -19,11 +19,19 @@ pub(crate) fn pair() -> (Connection, FakePeer) {
     pair_of(1 << 20)
 }
 
+/// A connection that libvirt has opened.
 pub(crate) fn pair_of(buffer: usize) -> (Connection, FakePeer) {
+    let (connection, peer) = unopened_pair(buffer, "host/fake");
+    connection.opened();
+    (connection, peer)
+}
+
+/// A connection of this owner that libvirt has not opened.
+pub(crate) fn unopened_pair(buffer: usize, owner: &str) -> (Connection, FakePeer) {
     let (ours, theirs) = tokio::io::duplex(buffer);
     let (read, write) = tokio::io::split(theirs);
     (
-        Connection::start(ours, ()),
+        Connection::start(ours, (), &owner.into()),
         FakePeer {
             read: PacketReader::new(read),
             write,

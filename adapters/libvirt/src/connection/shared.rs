@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{KeepAlive, claim::ConnectionClaim};
+use super::{KeepAlive, claim::ConnectionClaim, memory::PacketShare};
 use crate::error::{Cause, CloseReason, Error, LibvirtError};
 use crate::lifecycle_event::{EVENTS, LifecycleEvent};
 use crate::protocol::Procedure;
@@ -163,12 +163,18 @@ pub(crate) struct ConnectionShared {
     pub(super) events: broadcast::Sender<LifecycleEvent>,
     /// The connection's only registration for events, because libvirt refuses a second one.
     pub(crate) registration: OnceCell<i32>,
+    /// The memory for large packets.
+    pub(super) packets: PacketShare,
+    /// Set when libvirt has opened the connection.
+    opened: AtomicBool,
     closed: watch::Sender<Option<CloseReason>>,
 }
 
-impl Default for ConnectionShared {
-    fn default() -> Self {
+impl ConnectionShared {
+    pub(super) fn new(packets: PacketShare) -> Self {
         Self {
+            packets,
+            opened: AtomicBool::new(false),
             table: Mutex::default(),
             wake: Notify::new(),
             watched: Notify::new(),
@@ -179,9 +185,7 @@ impl Default for ConnectionShared {
             closed: watch::Sender::new(None),
         }
     }
-}
 
-impl ConnectionShared {
     pub(super) fn table(&self) -> MutexGuard<'_, CallTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,6 +193,15 @@ impl ConnectionShared {
     pub(super) fn start_keep_alive(&self, keep_alive: KeepAlive) {
         self.table().keep_alive = Some(keep_alive);
         self.watched.notify_one();
+    }
+
+    pub(super) fn note_opened(&self) {
+        self.opened.store(true, Ordering::Release);
+    }
+
+    /// Whether libvirt has opened the connection.
+    pub(super) fn is_opened(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
     }
 
     pub(super) fn start_closing(&self) {

@@ -4,6 +4,7 @@ mod calls;
 mod closing;
 mod events;
 mod keep_alive;
+mod memory;
 mod streams;
 
 use std::sync::LazyLock;

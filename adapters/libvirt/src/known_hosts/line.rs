@@ -3,11 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use russh::keys::{
-    Algorithm, Certificate, PublicKey,
-    ssh_key::public::{EcdsaPublicKey, KeyData},
-};
+use russh::keys::{Algorithm, Certificate, PublicKey, ssh_key::public::KeyData};
 use sha1::Sha1;
+use vsiflow_steps::ssh_curve::is_on_curve;
+
+/// How many words behind the names are kept: type, key and a comment. A line may have as many as a text has bytes.
+const REST_MAX: usize = 64;
 
 /// The marker of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<'t> LineParts<'t> {
             return None;
         }
         let mut marker = KeyMarker::None;
-        while let Some(word) = fields.next_if(|field| field.starts_with('@')) {
+        while let Some(word) = fields.next_if(|field| is_marker(field)) {
             marker = match (marker, word) {
                 (KeyMarker::None, "@revoked") => KeyMarker::Revoked,
                 (KeyMarker::None, "@cert-authority") => KeyMarker::Authority,
@@ -67,7 +68,7 @@ impl<'t> LineParts<'t> {
         Some(Self {
             marker,
             names: fields.next(),
-            rest: fields.collect(),
+            rest: fields.take(REST_MAX).collect(),
         })
     }
 
@@ -81,13 +82,19 @@ impl<'t> LineParts<'t> {
                 LineMeaning::Unreadable("it names no host")
             };
         };
-        match names_match(names, name) {
-            Some(true) => {}
+        // OpenSSH writes no port 22, but who takes trust away from it means the host.
+        let with_port = || {
+            let has_port = name.starts_with('[');
+            !has_port && match_names(names, &format!("[{name}]:22")) == NameMatch::Named
+        };
+        match match_names(names, name) {
+            NameMatch::Named => {}
+            NameMatch::Other if !gives_trust && with_port() => {}
             // Without its names, a line that takes trust away may be about any host.
-            None if !gives_trust => {
+            NameMatch::Damaged if !gives_trust => {
                 return LineMeaning::Unreadable("its hashed host name is damaged");
             }
-            Some(false) if !gives_trust && self.lacks_names() => {
+            NameMatch::Other | NameMatch::Excluded if !gives_trust && self.lacks_names() => {
                 return LineMeaning::Unreadable("it names no host");
             }
             _ => return LineMeaning::Nothing,
@@ -137,6 +144,12 @@ impl<'t> LineParts<'t> {
     }
 }
 
+/// Whether a word is a marker, or looks like one: a byte order mark or characters without width may stand before it.
+fn is_marker(word: &str) -> bool {
+    let shown = word.trim_start_matches(|c: char| !c.is_ascii_graphic());
+    shown.starts_with('@')
+}
+
 fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -162,18 +175,8 @@ fn listed_key(kind: &str, data: &str) -> Option<ListedKey> {
 /// Whether a key of a NIST curve is a point of the curve, which reading it does not check.
 fn is_on_its_curve(key: &KeyData) -> bool {
     match key {
-        KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => {
-            p256::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
-        }
-        KeyData::Ecdsa(EcdsaPublicKey::NistP384(point)) => {
-            p384::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
-        }
-        KeyData::Ecdsa(EcdsaPublicKey::NistP521(point)) => {
-            p521::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
-        }
-        KeyData::SkEcdsaSha2NistP256(key) => {
-            p256::PublicKey::from_sec1_bytes(key.ec_point().as_bytes()).is_ok()
-        }
+        KeyData::Ecdsa(point) => is_on_curve(point.curve().as_str(), point.as_sec1_bytes()),
+        KeyData::SkEcdsaSha2NistP256(sk) => is_on_curve("nistp256", sk.ec_point().as_bytes()),
         _ => true,
     }
 }
@@ -191,21 +194,39 @@ fn blob_type(data: &str) -> Option<Vec<u8>> {
     rest.get(..length).map(<[u8]>::to_vec)
 }
 
-/// Whether a comma-separated list names the host: a pattern matches, and no negated one does. A hashed name is
-/// the only one of its line. `None` if it is damaged.
-fn names_match(names: &str, name: &str) -> Option<bool> {
+/// What the names of a line say about a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NameMatch {
+    /// A pattern matches, and no negated one does.
+    Named,
+    /// A negated pattern matches.
+    Excluded,
+    /// No pattern matches.
+    Other,
+    /// The hashed name is damaged.
+    Damaged,
+}
+
+/// Matches a comma-separated list. A hashed name is the only one of its line.
+fn match_names(names: &str, name: &str) -> NameMatch {
     if names.starts_with('|') {
-        return hash_matches(names.strip_prefix("|1|")?, name);
+        let hashed = names.strip_prefix("|1|");
+        return match hashed.and_then(|hashed| hash_matches(hashed, name)) {
+            Some(true) => NameMatch::Named,
+            Some(false) => NameMatch::Other,
+            None => NameMatch::Damaged,
+        };
     }
-    let mut matched = false;
+    let mut matched = NameMatch::Other;
     for pattern in names.split(',') {
         match pattern.strip_prefix('!') {
-            Some(negated) if name_matches(negated, name) => return Some(false),
+            Some(negated) if name_matches(negated, name) => return NameMatch::Excluded,
             Some(_) => {}
-            None => matched |= name_matches(pattern, name),
+            None if name_matches(pattern, name) => matched = NameMatch::Named,
+            None => {}
         }
     }
-    Some(matched)
+    matched
 }
 
 fn name_matches(pattern: &str, name: &str) -> bool {

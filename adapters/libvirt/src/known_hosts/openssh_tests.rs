@@ -175,7 +175,8 @@ async fn no_key_is_trusted_that_openssh_refuses() {
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(serve(listener, private));
     let with_port = format!("[{HOST}]:{port}");
-    let names = ["*", HOST, &with_port, "other", "!127.0.0.1,*"];
+    let excluded = format!("*,!{with_port}");
+    let names = ["*", HOST, &with_port, "other", "!127.0.0.1,*", &excluded];
     let markers = [
         "",
         "@revoked ",

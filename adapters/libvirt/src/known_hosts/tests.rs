@@ -161,6 +161,12 @@ fn a_line_about_the_host_that_cannot_be_read_refuses_it_with_its_number() {
         format!("@revoked |1|damaged {FIRST}"),
         "@revoked * 1024 35 123456".to_owned(),
         "@cert-authority * ssh-ed25519 !!!".to_owned(),
+        format!("\u{feff}@revoked * {FIRST}"),
+        format!("\u{200b}@revoked host {FIRST}"),
+        format!("\u{2060}\u{a0}@cert-authority * {FIRST}"),
+        format!("\u{1}@revoked * {FIRST}"),
+        format!("@\u{200d}revoked * {FIRST}"),
+        format!("@else [host]:22 {FIRST}"),
     ] {
         let text = format!("host {FIRST}\n\n{line}\n@revoked * broken\n");
         let refused = check(&text, "host", 22).unwrap_err();
@@ -268,4 +274,42 @@ fn a_line_with_a_carriage_return_within_it_refuses_every_host() {
     }
     let windows = format!("host {FIRST}\r\nother {SECOND}\r\n");
     assert_eq!(check(&windows, "host", 22), Ok(()));
+}
+
+#[test]
+fn a_line_that_takes_trust_away_may_name_the_usual_port() {
+    for names in ["[host]:22", "[HOST]:22,other", "[*]:22"] {
+        let text = format!("host {FIRST}\n@revoked {names} {FIRST}\n");
+        let refused = check(&text, "host", 22).unwrap_err();
+        assert!(
+            matches!(refused, ConnectError::HostKeyRevoked { .. }),
+            "{names}: {refused}"
+        );
+    }
+    let given = format!("[host]:22 {FIRST}\n");
+    let unknown = check(&given, "host", 22).unwrap_err();
+    assert!(
+        matches!(unknown, ConnectError::HostKeyUnknown { .. }),
+        "{unknown}"
+    );
+    let of_other = format!("host {FIRST}\n@revoked [other]:22 {FIRST}\n");
+    assert_eq!(check(&of_other, "host", 22), Ok(()));
+}
+
+#[test]
+fn a_line_that_takes_trust_away_leaves_out_the_hosts_that_it_excludes() {
+    for (names, port, is_revoked) in [
+        ("*,![host]:18722", 18722, false),
+        ("*,!host", 22, false),
+        ("*,!h*", 22, false),
+        ("*,!other", 22, true),
+        ("*,!other", 18722, true),
+        ("[*]:22,!other", 22, true),
+    ] {
+        let text = format!("@revoked {names} {FIRST}\nhost,[host]:18722 {FIRST}\n");
+        let judged = check(&text, "host", port);
+        let revoked = matches!(judged, Err(ConnectError::HostKeyRevoked { .. }));
+        assert_eq!(revoked, is_revoked, "{names} {port}: {judged:?}");
+        assert_eq!(judged.is_ok(), !is_revoked, "{names} {port}: {judged:?}");
+    }
 }

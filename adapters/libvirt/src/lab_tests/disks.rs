@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::{
     checkpoint::MemoryCheckpoints,
-    model::{EntityId, Failure, Name, Objects, RunId, Text},
+    model::{EntityId, Failure, Name, Objects, RunId},
     step::{ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step as _, StepContext},
 };
 use vsiflow_steps::{
@@ -55,7 +55,7 @@ impl Recorded for Nothing {
         false
     }
 
-    fn identity_of(&self, _: &EntityId, _: &Text) -> Option<Text> {
+    fn objects_of(&self, _: &EntityId) -> Option<Objects> {
         None
     }
 }

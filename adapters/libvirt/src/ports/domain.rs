@@ -23,7 +23,7 @@ use crate::{
     protocol::{
         AddressSource, DomainInterface, IpAddress, MetadataKind, RemoteDomain, domain_flags,
     },
-    xml::{domain, domain_info, domain_info::Definition},
+    xml::{XmlError, domain, domain_info, domain_info::BothDefinitions},
 };
 
 #[async_trait]
@@ -273,6 +273,12 @@ impl DomainPort for LibvirtHost {
     }
 }
 
+/// The definitions of a domain, and the live one as libvirt wrote it.
+struct ReadDomain {
+    both: BothDefinitions,
+    xml: String,
+}
+
 /// The size limit of all domain definitions of a host, in bytes. Thousands of domains need less.
 const DEFINITIONS_MAX: usize = 128 << 20;
 
@@ -345,12 +351,13 @@ impl LibvirtHost {
             .map_err(|e| of(&e))?;
         let object = format!("domain {uuid}");
         let unreadable = |error: &_| self.speaking(&object).unreadable(error);
-        let definition = domain_info::read(&live).map_err(|e| unreadable(&e))?;
-        let mut files = definition.files;
-        let stored = self.stored(calls, found).await?;
-        files.extend(stored.files);
-        files.sort_by_key(|source| format!("{source:?}"));
-        files.dedup();
+        let stored = calls
+            .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
+            .await
+            .map_err(|e| of(&e))?;
+        let read = self.read_both(live, stored).await;
+        let ReadDomain { both, xml } = read.map_err(|e| unreadable(&e))?;
+        let definition = both.live;
         let autostart = match calls.domain_get_autostart(found).await {
             Ok(autostart) => autostart,
             // A transient domain has no autostart.
@@ -373,16 +380,16 @@ impl LibvirtHost {
             saved,
             persistent,
             autostart,
-            files,
+            files: definition.files,
             chains: if state.is_active() {
                 definition.chains
             } else {
                 Vec::new()
             },
             mark,
-            stored: stored.shape,
+            stored: both.stored,
             live: state.is_active().then_some(definition.shape),
-            xml: live,
+            xml,
         })
     }
 
@@ -396,15 +403,13 @@ impl LibvirtHost {
         }
     }
 
-    /// The stored definition, which may differ from the live one.
-    async fn stored(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<Definition> {
-        let stored = calls
-            .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
-            .await;
-        let stored = stored.map_err(|e| self.of_domain(found.uuid.0, &e))?;
-        let object = format!("domain {}", found.uuid);
-        let definition = domain_info::read(&stored);
-        definition.map_err(|e| self.speaking(&object).unreadable(&e))
+    async fn read_both(&self, live: String, stored: String) -> Result<ReadDomain, XmlError> {
+        let length = live.len().saturating_add(stored.len());
+        let parse = move || {
+            let both = domain_info::read_both(&live, &stored)?;
+            Ok(ReadDomain { both, xml: live })
+        };
+        self.parsed_in_turn(length, parse).await
     }
 
     pub(super) fn of_domain(

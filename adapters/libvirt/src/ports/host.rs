@@ -69,7 +69,8 @@ impl HostPort for LibvirtHost {
         let at = self.speaking("");
         let xml = calls.connect_get_capabilities().await;
         let xml = xml.map_err(|e| at.of(&e))?;
-        let Some(uuid) = capabilities::host_uuid(&xml).map_err(|e| at.unreadable(&e))? else {
+        let uuid = self.parsed(xml, capabilities::host_uuid).await;
+        let Some(uuid) = uuid.map_err(|e| at.unreadable(&e))? else {
             return Ok(None);
         };
         let daemon = match self.command(DAEMON, COMMAND).await {
@@ -91,8 +92,9 @@ impl HostPort for LibvirtHost {
             .connect_get_capabilities()
             .await
             .map_err(|e| at.of(&e))?;
-        let found = capabilities::guest_support(&xml, arch).map_err(|e| at.unreadable(&e))?;
-        let Some(mut support) = found else {
+        let wanted = arch.to_owned();
+        let found = self.parsed(xml, move |xml| capabilities::guest_support(xml, &wanted));
+        let Some(mut support) = found.await.map_err(|e| at.unreadable(&e))? else {
             return Ok(None);
         };
         let (machine, kind) = (support.machine.clone(), support.domain_type.clone());
@@ -100,8 +102,8 @@ impl HostPort for LibvirtHost {
             .connect_get_domain_capabilities(Some(arch), Some(&machine), Some(&kind))
             .await
             .map_err(|e| at.of(&e))?;
-        support.secure_execution =
-            capabilities::has_secure_execution(&capabilities).map_err(|e| at.unreadable(&e))?;
+        let secure = self.parsed(capabilities, capabilities::has_secure_execution);
+        support.secure_execution = secure.await.map_err(|e| at.unreadable(&e))?;
         Ok(Some(support))
     }
 

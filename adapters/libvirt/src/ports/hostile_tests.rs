@@ -11,13 +11,17 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use vsiflow_steps::ports::{HostPorts, PortResult, VolumeKey};
+use vsiflow_steps::{
+    ports::{HostPorts, PortResult, VolumeKey},
+    turns::owner_of,
+};
 
 use super::host_ports;
 use crate::{
+    connection::memory::PacketBudget,
     packet::{Packet, PacketHeader, PacketReader, encode, kind, status},
     protocol::{Procedure, RemoteDomain, StoragePool, StorageVol},
-    session::Endpoint,
+    session::{Endpoint, HostSession, SessionOptions},
     xdr,
 };
 
@@ -34,6 +38,14 @@ enum Lie {
     DeepXml,
     /// An XML document as long as a string may be.
     LongXml,
+    /// An element with very many attributes, in a document that is short enough.
+    ManyAttributes,
+    /// Each element of a document declares a namespace within the one before.
+    NestedNamespaces,
+    /// A list is announced with the largest length, and not sent.
+    Stalls,
+    /// A list of a few megabytes.
+    LongList,
     /// A volume's bytes never end.
     EndlessStream,
     /// Each reply is sent twice, after an unexpected one.
@@ -107,6 +119,15 @@ impl Server {
     async fn domains(&mut self, call: &Packet) -> std::io::Result<()> {
         match self.lie {
             Lie::Count => self.reply(call, &(u32::MAX, 1_u32)).await,
+            Lie::Stalls => self.socket.write_all(&33_554_436_u32.to_be_bytes()).await,
+            Lie::LongList => {
+                let domain = RemoteDomain {
+                    name: "n".repeat(1000),
+                    uuid: uuid::Uuid::nil().into(),
+                    id: -1,
+                };
+                self.reply(call, &(vec![domain; 4_000], 4_000_u32)).await
+            }
             _ => self.reply(call, &(Vec::<RemoteDomain>::new(), 0_u32)).await,
         }
     }
@@ -116,6 +137,15 @@ impl Server {
                       </target></volume>";
         match self.lie {
             Lie::DeepXml => "<a>".repeat(1_300_000),
+            Lie::ManyAttributes => {
+                let attributes: String = (0..120_000).map(|n| format!(" a{n}=''")).collect();
+                format!("<volume{attributes}/>")
+            }
+            Lie::NestedNamespaces => {
+                let open = |n: usize| format!("<a xmlns:n{n}='u{n}'>");
+                let open: String = (0..30_000).map(open).collect();
+                format!("{open}{}", "</a>".repeat(30_000))
+            }
             Lie::LongXml => format!("<volume>{}</volume>", "<a b='c'/>".repeat(400_000)),
             _ => volume.to_owned(),
         }
@@ -143,6 +173,10 @@ impl Server {
 
 /// A host that misbehaves like this, and the task that serves it.
 fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
+    host_named("lying", dir, lie)
+}
+
+fn host_named(name: &str, dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
     let path: PathBuf = dir.path().join(format!("{lie:?}"));
     let listener = UnixListener::bind(&path).unwrap();
     let serving = tokio::spawn(async move {
@@ -164,7 +198,7 @@ fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
             });
         }
     });
-    (host_ports("lying", Endpoint::Unix(path)), serving)
+    (host_ports(name, Endpoint::Unix(path)), serving)
 }
 
 fn key() -> VolumeKey {
@@ -190,6 +224,8 @@ async fn a_host_that_lies_ends_in_an_error_and_costs_no_other_host_anything() {
         Lie::Count,
         Lie::DeepXml,
         Lie::LongXml,
+        Lie::ManyAttributes,
+        Lie::NestedNamespaces,
         Lie::EndlessStream,
     ] {
         let (lying, lying_serving) = host(&dir, lie);
@@ -209,4 +245,35 @@ async fn a_host_that_lies_ends_in_an_error_and_costs_no_other_host_anything() {
     assert_eq!(look(&honest).await, Ok(9), "beside one that says nothing");
     waiting.abort();
     [serving, also, too].iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_of_one_owner_that_announce_much_and_stall_leave_memory_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_ports, serving) = host_named("stalls", &dir, Lie::Stalls);
+    let path = dir.path().join(format!("{:?}", Lie::Stalls));
+    let mut waiting = Vec::new();
+    for _ in 0..14 {
+        let ports = host_ports("stalls", Endpoint::Unix(path.clone()));
+        waiting.push(tokio::spawn(async move { ports.domains.domains().await }));
+    }
+    let share = PacketBudget::of_process().share(&owner_of("", "stalls"));
+    while share.reserved() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (_large, also) = host_named("large", &dir, Lie::LongList);
+    let large = dir.path().join(format!("{:?}", Lie::LongList));
+    let options = SessionOptions {
+        owner: owner_of("", "large"),
+        ..SessionOptions::default()
+    };
+    let session = HostSession::new(Endpoint::Unix(large), options);
+    let list = async {
+        let calls = session.control().await.unwrap().within(super::QUICK);
+        calls.connect_list_all_domains(0).await.unwrap().len()
+    };
+    assert_eq!(timeout(Duration::from_secs(5), list).await, Ok(4_000));
+    assert!(share.reserved() <= 32 << 20, "{}", share.reserved());
+    waiting.iter().for_each(JoinHandle::abort);
+    [serving, also].iter().for_each(JoinHandle::abort);
 }

@@ -23,7 +23,9 @@ impl LibvirtHost {
         let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
         let object = format!("domain {uuid}");
         let at = self.speaking(&object);
-        let described = snapshot::describe(&xml, layers, None).map_err(|e| at.unreadable(&e))?;
+        let layers = layers.to_vec();
+        let described = self.parsed(xml, move |xml| snapshot::describe(xml, &layers, None));
+        let described = described.await.map_err(|e| at.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_DISK_ONLY
             | block_flags::SNAPSHOT_NO_METADATA
             | block_flags::SNAPSHOT_ATOMIC
@@ -69,8 +71,10 @@ impl LibvirtHost {
                 let xml = calls.domain_get_xml_desc(&found, 0).await;
                 let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
                 let object = format!("domain {uuid}");
-                let file = domain_info::merges_into(&xml, target);
-                file.map_err(|e| self.speaking(&object).unreadable(&e))?
+                let target = target.to_owned();
+                let file = self.parsed(xml, move |xml| domain_info::merges_into(xml, &target));
+                file.await
+                    .map_err(|e| self.speaking(&object).unreadable(&e))?
             }
             _ => None,
         };

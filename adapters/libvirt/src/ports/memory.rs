@@ -14,6 +14,13 @@ use crate::{
 /// The slowest supported disk for saved memory, in MiB per second.
 const MIN_RATE: u64 = 16;
 
+/// What libvirt is told to save or to restore.
+struct MemoryOrder {
+    /// The size of the guest's memory.
+    mib: u64,
+    xml: String,
+}
+
 /// The timeout of a call that writes or reads this much memory.
 fn timeout_for(mib: u64) -> Duration {
     START.saturating_add(Duration::from_secs(mib / MIN_RATE))
@@ -37,12 +44,17 @@ impl LibvirtHost {
         }
         let xml = calls.domain_get_xml_desc(&found, 0).await;
         let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
-        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
-        let described = snapshot::describe(&xml, layers, Some(memory));
-        let described = described.map_err(|e| at.unreadable(&e))?;
+        let (layers, file) = (layers.to_vec(), memory.to_owned());
+        let order = self.parsed(xml, move |xml| {
+            Ok(MemoryOrder {
+                mib: domain_info::read(xml)?.shape.memory_mib,
+                xml: snapshot::describe(xml, &layers, Some(&file))?,
+            })
+        });
+        let order = order.await.map_err(|e| at.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_NO_METADATA | block_flags::SNAPSHOT_ATOMIC;
-        let long = self.long(timeout_for(definition.shape.memory_mib)).await?;
-        let made = long.domain_snapshot_create_xml(&found, &described, flags);
+        let long = self.long(timeout_for(order.mib)).await?;
+        let made = long.domain_snapshot_create_xml(&found, &order.xml, flags);
         made.await.map(drop).map_err(|e| self.of_domain(uuid, &e))
     }
 
@@ -52,7 +64,8 @@ impl LibvirtHost {
         let at = self.speaking(&object);
         let xml = calls.domain_save_image_get_xml_desc(memory, 0).await;
         let xml = xml.map_err(|e| at.of(&e))?;
-        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
+        let definition = self.parsed(xml, domain_info::read).await;
+        let definition = definition.map_err(|e| at.unreadable(&e))?;
         Ok(SavedMachine {
             uuid: definition.uuid,
             shape: definition.shape,
@@ -71,10 +84,16 @@ impl LibvirtHost {
         let xml = xml.map_err(|e| of(&e))?;
         let object = format!("domain {uuid}");
         let at = self.speaking(&object);
-        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
-        let xml = saved::redefined(&xml, &stored).map_err(|e| at.unreadable(&e))?;
-        let long = self.long(timeout_for(definition.shape.memory_mib)).await?;
-        let started = long.domain_restore_flags(memory, &xml, domain_flags::SAVE_RUNNING);
+        let length = xml.len().saturating_add(stored.len());
+        let order = self.parsed_in_turn(length, move || {
+            Ok(MemoryOrder {
+                mib: domain_info::read(&xml)?.shape.memory_mib,
+                xml: saved::redefined(&xml, &stored)?,
+            })
+        });
+        let order = order.await.map_err(|e| at.unreadable(&e))?;
+        let long = self.long(timeout_for(order.mib)).await?;
+        let started = long.domain_restore_flags(memory, &order.xml, domain_flags::SAVE_RUNNING);
         started.await.map_err(|e| of(&e))
     }
 }

@@ -26,11 +26,15 @@ use std::{
 
 use tokio::sync::OnceCell;
 use vsiflow_engine::lease::Lease;
-use vsiflow_steps::ports::{HostPorts, PortResult, Transfer};
+use vsiflow_steps::{
+    ports::{HostPorts, PortResult, Transfer},
+    turns::owner_of,
+};
 
 use crate::{
     connection::Calls,
     session::{Endpoint, HostSession, SessionOptions},
+    xml::{self, XmlError},
 };
 use error::ErrorContext;
 
@@ -62,6 +66,7 @@ pub fn host_ports(name: &str, endpoint: Endpoint) -> HostPorts {
 pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> HostPorts {
     let options = SessionOptions {
         lease,
+        owner: owner_of("", name),
         ..SessionOptions::default()
     };
     let host = Arc::new(LibvirtHost {
@@ -101,6 +106,25 @@ impl LibvirtHost {
             .await
             .map_err(|e| self.unconnected(&e))?;
         Ok(connection.within(within))
+    }
+
+    /// Parses a document of the host; a long one in a turn of the host's owner.
+    async fn parsed<T: Send + 'static>(
+        &self,
+        document: String,
+        parse: impl FnOnce(&str) -> Result<T, XmlError> + Send + 'static,
+    ) -> Result<T, XmlError> {
+        let length = document.len();
+        self.parsed_in_turn(length, move || parse(&document)).await
+    }
+
+    /// The same for several documents, of this length together.
+    async fn parsed_in_turn<T: Send + 'static>(
+        &self,
+        length: usize,
+        parse: impl FnOnce() -> Result<T, XmlError> + Send + 'static,
+    ) -> Result<T, XmlError> {
+        xml::in_turn(self.session.owner(), length, parse).await
     }
 
     fn speaking<'a>(&'a self, object: &'a str) -> ErrorContext<'a> {

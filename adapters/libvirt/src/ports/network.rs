@@ -141,13 +141,19 @@ impl LibvirtHost {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(at.of(&error)),
         };
-        let shape = xml::network::shape(&xml).map_err(|e| at.unreadable(&e))?;
-        Ok(Some(NetworkInfo {
-            name: network.name.clone(),
-            active,
-            xml,
-            shape,
-        }))
+        let length = xml.len();
+        let name = network.name.clone();
+        let parse = move || {
+            let shape = xml::network::shape(&xml)?;
+            Ok(NetworkInfo {
+                name,
+                active,
+                xml,
+                shape,
+            })
+        };
+        let info = self.parsed_in_turn(length, parse).await;
+        info.map(Some).map_err(|e| at.unreadable(&e))
     }
 
     /// A TCP connection from the host to an address.

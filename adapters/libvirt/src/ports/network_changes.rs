@@ -115,10 +115,10 @@ impl LibvirtHost {
             return Ok(());
         };
         // An earlier attempt whose reply was lost may have made the change.
-        let now = calls.network_get_xml_desc(&network).await;
-        let shape = now
-            .ok()
-            .and_then(|definition| xml::network::shape(&definition).ok());
+        let shape = match calls.network_get_xml_desc(&network).await {
+            Ok(definition) => self.parsed(definition, xml::network::shape).await.ok(),
+            Err(_) => None,
+        };
         let done = shape.is_some_and(|shape| match change {
             NetworkChange::AddHost(host) => shape.hosts.contains(host),
             NetworkChange::RemoveHost(host) => !shape.hosts.contains(host),

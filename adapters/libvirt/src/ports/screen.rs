@@ -45,7 +45,7 @@ impl LibvirtHost {
         }
         let xml = calls.domain_get_xml_desc(&found, 0).await;
         let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
-        match screen::running(&xml) {
+        match self.parsed(xml, screen::running).await {
             Ok(Screen::At(port)) => Ok(port),
             Ok(Screen::Absent) => {
                 Err(at.error(PortErrorKind::Missing, "the guest has no VNC screen"))

@@ -1,5 +1,6 @@
 //! Opens libvirt on a new connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionOptions;
@@ -7,7 +8,7 @@ use crate::connect_error::ConnectError;
 use crate::connection::{Connection, KeepAlive};
 use crate::error::{Cause, Error, code};
 use crate::protocol::AuthType;
-use crate::xml::capabilities;
+use crate::xml::{self, capabilities};
 
 /// Checks the authentication method, opens the driver, and announces keep-alive.
 pub(super) async fn open(
@@ -31,6 +32,7 @@ pub(super) async fn open(
         });
     }
     calls.connect_open(&options.uri).await.map_err(failed)?;
+    connection.opened();
     if calls.announce_keepalive().await.map_err(failed)? {
         connection.keep_alive(keep_alive);
     }
@@ -45,11 +47,14 @@ pub(super) async fn host_uuid(
     connection: &Connection,
     host: &str,
     options: &SessionOptions,
+    owner: &Arc<str>,
 ) -> Result<Option<uuid::Uuid>, ConnectError> {
     let calls = connection.within(options.open_timeout);
-    let xml = calls.connect_get_capabilities().await;
-    let xml = xml.map_err(|error| explain(host, options.open_timeout, error))?;
-    capabilities::host_uuid(&xml).map_err(|error| ConnectError::LibvirtRefused {
+    let described = calls.connect_get_capabilities().await;
+    let described = described.map_err(|error| explain(host, options.open_timeout, error))?;
+    let length = described.len();
+    let uuid = xml::in_turn(owner, length, move || capabilities::host_uuid(&described)).await;
+    uuid.map_err(|error| ConnectError::LibvirtRefused {
         host: host.to_owned(),
         message: format!("its capabilities cannot be read: {error}"),
     })

@@ -1,7 +1,9 @@
 //! Logs in to an SSH server.
 
 mod cost;
+mod decoding;
 mod encryption;
+mod opening;
 
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use vsiflow_engine::secret::Secret;
 
-use super::client::HostKeyVerifier;
+use self::decoding::GivenKey;
+use self::opening::opened;
+use super::host_key::HostKeyVerifier;
 use super::{Identity, SshConfig};
 use crate::connect_error::{ConnectError, KeyProblem};
 use crate::known_hosts::describe;
@@ -27,7 +31,8 @@ pub(super) async fn log_in(
 ) -> Result<(), ConnectError> {
     let tried = match &config.identity {
         Identity::Key { text, passphrase } => {
-            let key = opened(text.clone(), passphrase.clone()).await?;
+            let given = GivenKey::new(text.clone(), passphrase.clone());
+            let key = opened(given, &config.owner).await?;
             with_key(handle, config, key).await?
         }
         Identity::KeyFile { path, passphrase } => {
@@ -38,7 +43,8 @@ pub(super) async fn log_in(
                     message: error.to_string(),
                 })
             })?;
-            let key = opened(Secret::new(text), passphrase.clone()).await?;
+            let given = GivenKey::new(Secret::new(text), passphrase.clone());
+            let key = opened(given, &config.owner).await?;
             with_key(handle, config, key).await?
         }
         Identity::Agent { socket } => with_agent(handle, config, socket).await?,
@@ -141,95 +147,6 @@ fn failed(config: &SshConfig, error: &russh::Error) -> ConnectError {
         host: config.host.clone(),
         message: error.to_string(),
     }
-}
-
-/// Decodes a private key in a separate thread, because decrypting takes a while.
-async fn opened(text: Secret, passphrase: Option<Secret>) -> Result<PrivateKey, ConnectError> {
-    let decoded = tokio::task::spawn_blocking(move || decode(&text, passphrase.as_ref())).await;
-    decoded.unwrap_or_else(|_| {
-        let reason = "reading it failed".to_owned();
-        Err(ConnectError::Key(KeyProblem::Malformed(reason)))
-    })
-}
-
-/// Decodes a private key.
-fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, ConnectError> {
-    let malformed = |reason: &str| ConnectError::Key(KeyProblem::Malformed(reason.to_owned()));
-    let text = text
-        .expose_str()
-        .ok_or_else(|| malformed("it is not text"))?;
-    let text = tidy(text);
-    if let Some(other) = other_than_private(&text) {
-        return Err(malformed(other));
-    }
-    if let Some(encryption) = encryption::unsupported(&text) {
-        let problem = KeyProblem::UnsupportedEncryption(encryption);
-        return Err(ConnectError::Key(problem));
-    }
-    let passphrase = match passphrase.filter(|_| !is_plain(&text)) {
-        Some(secret) => {
-            cost::check(&text).map_err(ConnectError::Key)?;
-            Some(
-                secret
-                    .expose_str()
-                    .ok_or_else(|| malformed("its passphrase is not text"))?,
-            )
-        }
-        None => None,
-    };
-    russh::keys::decode_secret_key(&text, passphrase).map_err(|error| {
-        let problem = match (looks_encrypted(&text) || is_encrypted(&error), passphrase) {
-            (true, None) => KeyProblem::Encrypted,
-            (true, Some(_)) => KeyProblem::WrongPassphrase,
-            (false, _) => KeyProblem::Malformed(error.to_string()),
-        };
-        ConnectError::Key(problem)
-    })
-}
-
-/// What the text is, if it is the other half of a key.
-fn other_than_private(text: &str) -> Option<&'static str> {
-    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| text.starts_with(start));
-    let line = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
-    let block = [
-        "---- BEGIN SSH2 PUBLIC KEY",
-        "-----BEGIN PUBLIC KEY",
-        "-----BEGIN RSA PUBLIC KEY",
-    ];
-    if begins(&line) || begins(&block) {
-        return Some("it is the public key");
-    }
-    begins(&["-----BEGIN CERTIFICATE"]).then_some("it is a certificate")
-}
-
-/// A key pasted into YAML may have indentation or other line ends, and one from Windows a byte order mark.
-fn tidy(text: &str) -> zeroize::Zeroizing<String> {
-    let mut tidy = zeroize::Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for line in text.lines() {
-        tidy.push_str(line.trim());
-        tidy.push('\n');
-    }
-    tidy
-}
-
-/// Whether it is a key of PKCS#8 or SEC1 that is not encrypted. The library would decrypt it with a passphrase.
-fn is_plain(text: &str) -> bool {
-    let mut begins = ["-----BEGIN PRIVATE KEY", "-----BEGIN EC PRIVATE KEY"].into_iter();
-    begins.any(|begin| text.contains(begin)) && !looks_encrypted(text)
-}
-
-fn looks_encrypted(text: &str) -> bool {
-    text.contains("ENCRYPTED")
-}
-
-fn is_encrypted(error: &russh::keys::Error) -> bool {
-    use russh::keys::ssh_key::Error as KeyError;
-    matches!(
-        error,
-        russh::keys::Error::KeyIsEncrypted
-            | russh::keys::Error::SshKey(KeyError::Encrypted | KeyError::Crypto)
-    )
 }
 
 #[cfg(test)]

@@ -5,18 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::client::{Config, Handle, Handler, Msg};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
-use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
+use russh::client::{Config, Handle, Msg};
+use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher, kex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::host_key::HostKeyVerifier;
 use super::route::{self, AttemptTime, HostStream};
-use super::{HostKeys, SshConfig, auth};
+use super::{SshConfig, auth, host_key};
 use vsiflow_engine::lease::Lease;
 
 use crate::connect_error::ConnectError;
-use crate::known_hosts::KnownHost;
 use crate::time;
 
 /// After this much silence the server is sent a keep-alive.
@@ -29,6 +28,20 @@ const WINDOW: u32 = 8 << 20;
 const PACKET: u32 = 65_535;
 /// How many packets of a channel wait for their reader.
 const CHANNEL_QUEUE: usize = 64;
+/// The key exchanges, best first, with the names of extensions. They take milliseconds; the larger Diffie-Hellman
+/// groups, and those that the server chooses, take a second of a thread that others need.
+const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G16_SHA512,
+    kex::DH_G14_SHA256,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+];
 /// How long the disconnect message may take.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -172,11 +185,12 @@ pub(super) async fn log_in(
     way: Option<SshSession>,
     lease: Arc<Lease>,
 ) -> Result<SshSession, ConnectError> {
-    let verifier = HostKeyVerifier::new(config).await?;
+    let known = host_key::known_host(config).await?;
     let deadline = time::deadline(config.connect_timeout);
     let patience = AttemptTime { config, deadline };
     let line = HostStream::open(config, way.as_ref(), lease);
     let line = patience.wait("connecting", line).await??;
+    let verifier = HostKeyVerifier::new(config, known, line.traffic());
     let settings = Arc::new(settings(&verifier));
     let greeting = russh::client::connect_stream(settings, line, verifier);
     let mut handle = patience
@@ -232,6 +246,7 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
         keepalive_max: KEEP_ALIVES,
         nodelay: true,
         preferred: Preferred {
+            kex: Cow::Borrowed(KEY_EXCHANGES),
             cipher: Cow::Borrowed(ciphers(has_aes())),
             key: Cow::Owned(verifier.key_algorithms()),
             host_key_certificates: Cow::Borrowed(verifier.certificate_algorithms()),
@@ -273,125 +288,4 @@ fn has_aes() -> bool {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let has = false;
     has
-}
-
-/// The accepted host key algorithms, best first; never a signature with SHA-1.
-const HOST_KEYS: &[Algorithm] = &[
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP256,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP384,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP521,
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha512),
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha256),
-    },
-];
-
-/// Decides whether a server is the expected host.
-pub(super) struct HostKeyVerifier {
-    /// `None` if any key is accepted.
-    known: Option<KnownHost>,
-}
-
-impl HostKeyVerifier {
-    async fn new(config: &SshConfig) -> Result<Self, ConnectError> {
-        let text = match &config.host_keys {
-            HostKeys::Known(text) => text.clone(),
-            HostKeys::KnownFile(path) => {
-                let bytes = tokio::fs::read(path).await.map_err(|error| {
-                    ConnectError::KnownHosts(format!("{}: {error}", path.display()))
-                })?;
-                // A comment may be in any encoding; a name of a host is ASCII.
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-            HostKeys::InsecureAcceptAny => return Ok(Self { known: None }),
-        };
-        Ok(Self {
-            known: Some(KnownHost::find(&text, &config.host, config.port)),
-        })
-    }
-
-    /// Certificates are requested only if the host has an authority, because a server prefers to present
-    /// them.
-    fn certificate_algorithms(&self) -> &'static [Algorithm] {
-        match &self.known {
-            Some(known) if known.has_authorities() => HOST_KEYS,
-            _ => &[],
-        }
-    }
-
-    /// The algorithms of known keys come first. Otherwise a server with several keys could present an unknown
-    /// one, and be taken for an impostor.
-    fn key_algorithms(&self) -> Vec<Algorithm> {
-        let known = self
-            .known
-            .as_ref()
-            .map(KnownHost::algorithms)
-            .unwrap_or_default();
-        let same_kind = |one: &Algorithm, other: &Algorithm| match (one, other) {
-            (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
-            _ => one == other,
-        };
-        let is_known = |offered: &&Algorithm| known.iter().any(|known| same_kind(known, offered));
-        let (mut first, rest): (Vec<_>, Vec<_>) = HOST_KEYS.iter().partition(is_known);
-        first.extend(rest);
-        first.into_iter().cloned().collect()
-    }
-}
-
-/// Why a handshake failed.
-#[derive(Debug)]
-pub(super) enum HandshakeError {
-    Host(ConnectError),
-    Ssh(russh::Error),
-}
-
-impl From<russh::Error> for HandshakeError {
-    fn from(error: russh::Error) -> Self {
-        Self::Ssh(error)
-    }
-}
-
-impl HandshakeError {
-    fn into_connect_error(self, host: &str) -> ConnectError {
-        match self {
-            Self::Host(error) => error,
-            Self::Ssh(error) => ConnectError::Ssh {
-                host: host.to_owned(),
-                message: error.to_string(),
-            },
-        }
-    }
-}
-
-impl Handler for HostKeyVerifier {
-    type Error = HandshakeError;
-
-    async fn check_server_key(
-        &mut self,
-        shown: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
-        let Some(known) = &self.known else {
-            return Ok(true);
-        };
-        match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                known.check(key).map_err(HandshakeError::Host)?;
-                Ok(true)
-            }
-            PublicKeyOrCertificate::Certificate(certificate) => {
-                let judged = known.check_certificate(certificate);
-                judged.map_err(HandshakeError::Host)?;
-                Ok(true)
-            }
-        }
-    }
 }

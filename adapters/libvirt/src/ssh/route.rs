@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use russh::client::Msg;
@@ -39,8 +40,13 @@ pub(super) async fn connect(
     client::log_in(config, way, lease).await
 }
 
-/// A byte stream to a host.
-pub(super) enum HostStream {
+/// A byte stream to a host, which counts what is read and written.
+pub(super) struct HostStream {
+    line: HostLine,
+    traffic: Arc<AtomicU64>,
+}
+
+enum HostLine {
     /// A TCP connection from this machine.
     Direct(Leased<TcpStream>),
     /// A channel through the previous jump host.
@@ -55,10 +61,24 @@ impl HostStream {
         lease: Arc<Lease>,
     ) -> Result<Self, ConnectError> {
         let (host, port) = (config.host.as_str(), config.port);
-        match way {
-            None => Ok(Self::Direct(Leased::new(dial(host, port).await?, lease))),
-            Some(jump) => Ok(Self::Jump(Box::new(jump.open_jump(host, port).await?))),
-        }
+        let line = match way {
+            None => HostLine::Direct(Leased::new(dial(host, port).await?, lease)),
+            Some(jump) => HostLine::Jump(Box::new(jump.open_jump(host, port).await?)),
+        };
+        Ok(Self {
+            line,
+            traffic: Arc::default(),
+        })
+    }
+
+    /// The number of bytes that were read and written.
+    pub(super) fn traffic(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.traffic)
+    }
+
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.traffic.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -113,10 +133,13 @@ impl AsyncRead for HostStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Direct(line) => Pin::new(line).poll_read(cx, buf),
-            Self::Jump(line) => Pin::new(line).poll_read(cx, buf),
-        }
+        let (stream, before) = (self.get_mut(), buf.filled().len());
+        let read = match &mut stream.line {
+            HostLine::Direct(line) => Pin::new(line).poll_read(cx, buf),
+            HostLine::Jump(line) => Pin::new(line).poll_read(cx, buf),
+        };
+        stream.count(buf.filled().len().saturating_sub(before));
+        read
     }
 }
 
@@ -126,23 +149,28 @@ impl AsyncWrite for HostStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Direct(line) => Pin::new(line).poll_write(cx, bytes),
-            Self::Jump(line) => Pin::new(line).poll_write(cx, bytes),
+        let stream = self.get_mut();
+        let written = match &mut stream.line {
+            HostLine::Direct(line) => Pin::new(line).poll_write(cx, bytes),
+            HostLine::Jump(line) => Pin::new(line).poll_write(cx, bytes),
+        };
+        if let Poll::Ready(Ok(count)) = &written {
+            stream.count(*count);
         }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Direct(line) => Pin::new(line).poll_flush(cx),
-            Self::Jump(line) => Pin::new(line).poll_flush(cx),
+        match &mut self.get_mut().line {
+            HostLine::Direct(line) => Pin::new(line).poll_flush(cx),
+            HostLine::Jump(line) => Pin::new(line).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Direct(line) => Pin::new(line).poll_shutdown(cx),
-            Self::Jump(line) => Pin::new(line).poll_shutdown(cx),
+        match &mut self.get_mut().line {
+            HostLine::Direct(line) => Pin::new(line).poll_shutdown(cx),
+            HostLine::Jump(line) => Pin::new(line).poll_shutdown(cx),
         }
     }
 }

@@ -43,6 +43,26 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
     })
 }
 
+/// The two definitions of one domain.
+#[derive(Debug)]
+pub(crate) struct BothDefinitions {
+    /// The live one, with the files of both.
+    pub(crate) live: Definition,
+    /// The shape of the stored one, which may differ.
+    pub(crate) stored: DomainShape,
+}
+
+/// Parses the live definition of a domain and the stored one.
+pub(crate) fn read_both(live: &str, stored: &str) -> Result<BothDefinitions, XmlError> {
+    let (mut definition, other) = (read(live)?, read(stored)?);
+    definition.files.extend(other.files);
+    sort(&mut definition.files);
+    Ok(BothDefinitions {
+        live: definition,
+        stored: other.shape,
+    })
+}
+
 fn disks(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
     let devices = root.child("devices").into_iter();
     devices.flat_map(|devices| devices.all("disk"))
@@ -199,9 +219,13 @@ fn files(root: Element<'_>) -> Vec<DiskSource> {
         let absolute = attributes.chain(texts).filter(|path| path.starts_with('/'));
         found.extend(absolute.map(DiskSource::Path));
     }
-    found.sort_by_cached_key(|source| format!("{source:?}"));
-    found.dedup();
+    sort(&mut found);
     found
+}
+
+fn sort(files: &mut Vec<DiskSource>) {
+    files.sort_by_cached_key(|source| format!("{source:?}"));
+    files.dedup();
 }
 
 #[cfg(test)]
@@ -228,6 +252,22 @@ mod tests {
             volume: "data".into(),
         };
         assert!(files.contains(&volume));
+    }
+
+    #[test]
+    fn a_domain_has_the_files_of_both_definitions_each_once() {
+        let domain = |cpus: u32, file: &str| {
+            format!(
+                "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid>\
+                 <vcpu>{cpus}</vcpu><devices><emulator>/usr/bin/qemu</emulator>\
+                 <disk><source file='{file}'/></disk></devices></domain>"
+            )
+        };
+        let both = read_both(&domain(1, "/i/live"), &domain(2, "/i/a")).unwrap();
+        let paths = ["/i/a", "/i/live", "/usr/bin/qemu"];
+        let files = paths.map(|path| DiskSource::Path(path.to_owned()));
+        assert_eq!(both.live.files, files);
+        assert_eq!((both.live.shape.cpus, both.stored.cpus), (1, 2));
     }
 
     #[test]

@@ -248,6 +248,7 @@ fn update(entity: EntityId) -> DesiredUpdate {
         desired: b"{}".to_vec(),
         made_from: None,
         orders: Vec::new(),
+        voids: Vec::new(),
     }
 }
 

@@ -203,6 +203,7 @@ fn update_of(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate 
         desired: b"1".to_vec(),
         made_from: None,
         orders: Vec::new(),
+        voids: Vec::new(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! An object is destroyed only by an order for it, once.
 
 use super::*;
-use crate::{replay::replay, step::ObjectFact, workflow::DestructionOrder};
+use crate::{
+    replay::replay,
+    step::{ObjectChange, ObjectFact},
+    workflow::DestructionOrder,
+};
 
 const DISK: &str = "images/boot.qcow2";
 
@@ -24,10 +28,10 @@ pub(super) async fn destroy(
 /// What [`Play::Remake`] does: an attempt that is repeated records the same again.
 pub(super) async fn remake(cx: &StepContext, params: &str) -> Result<Done<String>, Failure> {
     for owner in ["owner", "owner", "nobody"] {
-        let fact = ObjectFact::MadeOf {
+        let fact = ObjectFact::Of {
             owner: entity(owner),
             object: Text::new(DISK),
-            identity: Text::new("8:1"),
+            change: ObjectChange::Made(Text::new("8:1")),
         };
         cx.ledger.record(fact).await?;
     }
@@ -47,6 +51,7 @@ fn order() -> DestructionOrder {
 fn ordered(workflow: &str) -> DesiredUpdate {
     DesiredUpdate {
         orders: vec![order()],
+        voids: Vec::new(),
         ..update_of("x", workflow, Precedence::Supersede)
     }
 }

@@ -31,7 +31,7 @@ fn made(env: Option<&str>) -> String {
 fn env_of(text: &str) -> serde_json::Value {
     let whole = made(Some(text));
     let document = ContractDocument::read(whole.as_bytes()).unwrap();
-    serde_json::to_value(document.plain("env").mapping().unwrap()).unwrap()
+    serde_json::to_value(document.env().mapping().unwrap()).unwrap()
 }
 
 #[test]

@@ -19,7 +19,14 @@ const CONTAINER_FORMS: [&str; 3] = ["#cloud-config-archive", "#include", "#inclu
 
 /// The problem of the first entry that cloud-init would ignore.
 pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
-    let entries: Vec<Value> = read_yaml(text).ok()?;
+    let entries = match read_yaml(text).ok()? {
+        Value::Array(entries) => entries,
+        Value::Null => Vec::new(),
+        _ => return None,
+    };
+    if entries.is_empty() {
+        return Some(wrong("it is an archive without entries"));
+    }
     let has_handler = entries.iter().any(|entry| type_of(entry) == Some(HANDLER));
     (1..).zip(&entries).find_map(|(number, entry)| {
         if let Err(too_large) = budget.take_part() {
@@ -42,6 +49,9 @@ fn check_entry(entry: &Value, has_handler: bool, budget: &CheckBudget) -> Option
         Value::String(text) => Some(text.as_str()),
         Value::Object(fields) => match check_fields(fields) {
             Some(problem) => return Some(problem),
+            None if !fields.contains_key("content") => {
+                return Some(wrong("the entry has no `content`"));
+            }
             None => fields.get("content").and_then(Value::as_str),
         },
         _ => return Some(wrong("the entry is neither a text nor a mapping")),

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, LABEL_MAX, is_filled_later, is_hostname, is_label, is_public_key};
+use super::{
+    InputProblem, LABEL_MAX, is_filled_later, is_hostname, is_label, is_obsolete_key, is_public_key,
+};
 
 const KEYS: &str = "ssh_authorized_keys";
 const KEY_REMEDY: &str =
@@ -27,10 +29,7 @@ fn wrong_key_of_guest(config: &Map<String, Value>) -> Option<InputProblem> {
 fn wrong_key_of_user(config: &Map<String, Value>) -> Option<InputProblem> {
     let users = config.get("users")?.as_array()?;
     (1_usize..).zip(users).find_map(|(number, user)| {
-        // cloud-init reads a hyphen as an underscore here.
-        let fields = user.as_object()?.iter();
-        let mut keys = fields.filter(|(name, _)| name.replace('-', "_") == KEYS);
-        let entry = keys.find_map(|(_, keys)| wrong_key(keys))?;
+        let entry = keys_of_user(user).find_map(wrong_key)?;
         let message = format!(
             "entry {entry} of `{KEYS}` of entry {number} of its `users` is not a public SSH key"
         );
@@ -38,21 +37,49 @@ fn wrong_key_of_user(config: &Map<String, Value>) -> Option<InputProblem> {
     })
 }
 
-/// The number of the first entry with a line that sshd would ignore.
-fn wrong_key(keys: &Value) -> Option<usize> {
-    let entries: Vec<&Value> = match keys {
+/// The lists of keys of a user. cloud-init reads a hyphen as an underscore here.
+fn keys_of_user(user: &Value) -> impl Iterator<Item = &Value> {
+    let fields = user.as_object().into_iter().flatten();
+    let keys = fields.filter(|(name, _)| name.replace('-', "_") == KEYS);
+    keys.map(|(_, keys)| keys)
+}
+
+/// The entries of a list of keys; none if it is no list.
+fn entries(keys: &Value) -> Vec<&Value> {
+    match keys {
         Value::Array(list) => list.iter().collect(),
         Value::Object(named) => named.values().collect(),
         Value::String(_) => vec![keys],
-        _ => return None,
-    };
+        _ => Vec::new(),
+    }
+}
+
+/// The number of the first entry with a line that sshd would ignore.
+fn wrong_key(keys: &Value) -> Option<usize> {
     let is_wrong = |entry: &&Value| match entry {
         Value::String(text) => is_known(text) && !text.lines().all(is_key_or_comment),
         Value::Null => false,
         _ => true,
     };
-    let index = entries.iter().position(is_wrong)?;
+    let index = entries(keys).iter().position(is_wrong)?;
     Some(index.saturating_add(1))
+}
+
+/// A doubt about keys that newer guests ignore.
+pub(super) fn obsolete_key(config: &Map<String, Value>) -> Option<InputProblem> {
+    let users = config.get("users").and_then(Value::as_array);
+    let of_users = users.into_iter().flatten().flat_map(keys_of_user);
+    let lists = config.get(KEYS).into_iter().chain(of_users);
+    let texts = lists.flat_map(entries).filter_map(Value::as_str);
+    let mut lines = texts.flat_map(str::lines);
+    let is_obsolete = |line: &str| is_obsolete_key(line.trim());
+    lines.any(is_obsolete).then(|| InputProblem {
+        is_doubt: true,
+        ..InputProblem::new(
+            "it has a key of the type ssh-dss, which newer guests ignore",
+            "make another key: ssh-keygen -t ed25519",
+        )
+    })
 }
 
 fn is_key_or_comment(line: &str) -> bool {

@@ -4,10 +4,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, config_access, misspelling::is_misspelling, read_yaml};
+use super::{
+    InputProblem, config_access, config_files, merging, misspelling::is_misspelling, read_yaml,
+};
 
 /// The keys that modules of cloud-init read and that people write.
-const KEYS: [&str; 62] = [
+const KEYS: [&str; 63] = [
     "allow_public_ssh_keys",
     "ansible",
     "apk_repos",
@@ -41,6 +43,7 @@ const KEYS: [&str; 62] = [
     "manage_etc_hosts",
     "manage_resolv_conf",
     "merge_how",
+    "merge_type",
     "mounts",
     "network",
     "ntp",
@@ -71,8 +74,8 @@ const KEYS: [&str; 62] = [
     "write_files",
     "yum_repos",
 ];
-/// Keys that resemble one of those and are read, too.
-const RESEMBLING: [&str; 1] = ["user"];
+/// Keys that resemble one of those and are read, too. Of those with dashes cloud-init reads these alone.
+const RESEMBLING: [&str; 4] = ["ca-certs", "grub-dpkg", "ubuntu-advantage", "user"];
 
 /// How many keys are compared.
 const KEYS_MAX: usize = 256;
@@ -93,16 +96,18 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
     let config: Map<String, Value> = read_yaml(text).ok()?;
     wrong_list(&config)
         .or_else(|| wrong_command(&config))
-        .or_else(|| file_without_path(&config))
+        .or_else(|| merging::check(&config))
+        .or_else(|| config_files::check(&config))
         .or_else(|| config_access::check(&config))
         .or_else(|| resembling(&config))
+        .or_else(|| config_files::unknown_encoding(&config))
         .or_else(|| network(&config))
+        .or_else(|| config_access::obsolete_key(&config))
 }
 
 /// Whether cloud-init reads this key.
 pub(super) fn is_key(key: &str) -> bool {
-    let plain = key.replace('-', "_");
-    KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
+    KEYS.contains(&key) || RESEMBLING.contains(&key)
 }
 
 /// A doubt about a network configuration: cloud-init reads it from its own file alone, but may pass the key to a
@@ -137,17 +142,6 @@ fn wrong_command(config: &Map<String, Value>) -> Option<InputProblem> {
             "put the command into quotation marks: a colon and a space in it make a mapping of it";
         Some(InputProblem::new(message, remedy))
     })
-}
-
-fn file_without_path(config: &Map<String, Value>) -> Option<InputProblem> {
-    let files = config.get("write_files")?.as_array()?;
-    let has_path = |file: &Value| file.get("path").is_some_and(Value::is_string);
-    let number = files
-        .iter()
-        .position(|file| !has_path(file))?
-        .saturating_add(1);
-    let message = format!("entry {number} of its `write_files` has no `path`");
-    Some(InputProblem::new(message, "give each file its whole path"))
 }
 
 /// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.

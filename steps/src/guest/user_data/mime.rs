@@ -1,5 +1,7 @@
 //! Looks into the parts of a MIME message, of which cloud-init reads each by its type.
 
+use std::collections::BTreeMap;
+
 use super::{
     CheckBudget, InputProblem, TEMPLATE, check_archive, check_config, check_form, check_text_of,
     check_unpacked, form_of, joined, patch, script, template, transfer_encoding, upstart,
@@ -63,13 +65,13 @@ fn check_multipart(
     budget: &CheckBudget,
 ) -> Option<InputProblem> {
     let boundary = parameter(content_type, "boundary").unwrap_or_default();
-    if boundary.is_empty() || !body.lines().any(|line| is_delimiter(line, boundary)) {
+    if boundary.is_empty() || !body.lines().any(|line| is_delimiter(line, &boundary)) {
         return Some(InputProblem::new(
             "it is a message whose `boundary` is not in its text, so that it has no parts",
             "write the boundary of its Content-Type between the parts, after `--`",
         ));
     }
-    check_parts(&parts(body, boundary), depth, budget)
+    check_parts(&parts(body, &boundary), depth, budget)
 }
 
 /// The text without the line that mailboxes have before the headers.
@@ -264,14 +266,55 @@ fn folded_length(value: &str) -> usize {
     own.map(|(_, line)| line.len()).sum()
 }
 
-/// A parameter of a header, without quotes.
-fn parameter<'t>(value: &'t str, name: &str) -> Option<&'t str> {
-    let mut parameters = value.split(';').skip(1);
-    parameters.find_map(|parameter| {
+/// A parameter of a header, as Python reads it: without quotation marks or angle brackets, and put together where it
+/// is percent-encoded or in several pieces (RFC 2231).
+fn parameter(value: &str, name: &str) -> Option<String> {
+    // Looked up by name, because a header may have as many parameters as fit into the text.
+    let mut texts = BTreeMap::new();
+    for (key, text) in parameters(value) {
+        texts.entry(key).or_insert(text);
+    }
+    let extended = || {
+        let text = texts.get(&format!("{name}*"))?;
+        let encoded = text.splitn(3, '\'').nth(2).unwrap_or(text);
+        let decoded = percent_encoding::percent_decode_str(encoded);
+        Some(decoded.decode_utf8_lossy().into_owned())
+    };
+    let joined = || {
+        let pieces = (0..).map_while(|number| texts.get(&format!("{name}*{number}")));
+        pieces.map(String::as_str).collect()
+    };
+    let text = texts.get(name).cloned().or_else(extended);
+    let text = text.unwrap_or_else(joined);
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The parameters of a header, with their names in lower case.
+fn parameters(value: &str) -> impl Iterator<Item = (String, String)> {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    let ends = move |c: char| {
+        let was_escaped = is_escaped;
+        is_escaped = is_quoted && !was_escaped && c == '\\';
+        if c == '"' && !was_escaped {
+            is_quoted = !is_quoted;
+        }
+        c == ';' && !is_quoted
+    };
+    let all = value.split(ends).skip(1);
+    all.filter_map(|parameter| {
         let (key, text) = parameter.split_once('=')?;
-        let text = text.trim().trim_matches('"');
-        (key.trim().eq_ignore_ascii_case(name) && !text.is_empty()).then_some(text)
+        Some((key.trim().to_lowercase(), unquoted(text.trim())))
     })
+}
+
+fn unquoted(text: &str) -> String {
+    let within = |open, close| text.strip_prefix(open)?.strip_suffix(close);
+    match within('"', '"') {
+        Some(quoted) => quoted.replace("\\\\", "\\").replace("\\\"", "\""),
+        None => within('<', '>').unwrap_or(text).to_owned(),
+    }
 }
 
 /// The texts between the lines with the boundary.

@@ -54,6 +54,7 @@ pub(super) fn check(
         .or_else(|| devices.iter().find_map(NamedDevice::misplaced))
         .or_else(|| devices.iter().find_map(|device| device.undefined(&names)))
         .or_else(|| in_two(&devices))
+        .or_else(|| in_itself(&devices))
 }
 
 impl NamedDevice<'_> {
@@ -116,4 +117,34 @@ fn in_two(devices: &[NamedDevice<'_>]) -> Option<InputProblem> {
             });
             is_other.then(|| device.problem("has a device that another one of its section has"))
         })
+}
+
+/// A device that others have among their devices, and that has those itself.
+fn in_itself(devices: &[NamedDevice<'_>]) -> Option<InputProblem> {
+    let below: BTreeMap<&str, Vec<&str>> = devices
+        .iter()
+        .map(|device| (device.name, device.referents().collect()))
+        .collect();
+    // Devices of which everything below is known to have an end.
+    let mut ended: BTreeSet<&str> = BTreeSet::new();
+    devices.iter().find_map(|device| {
+        let (mut open, mut rest) = (BTreeSet::new(), vec![(device.name, false)]);
+        while let Some((name, is_left)) = rest.pop() {
+            if is_left {
+                open.remove(name);
+                ended.insert(name);
+                continue;
+            }
+            if ended.contains(name) {
+                continue;
+            }
+            if !open.insert(name) {
+                return Some(device.problem("is a part of a device that is a part of itself"));
+            }
+            rest.push((name, true));
+            let parts = below.get(name).into_iter().flatten();
+            rest.extend(parts.map(|part| (*part, false)));
+        }
+        None
+    })
 }

@@ -32,7 +32,7 @@ use ValueKind::{
 };
 
 /// The keys of a device. Values of other keys are not checked.
-const DEVICE: [(&str, ValueKind); 25] = [
+const DEVICE: [(&str, ValueKind); 26] = [
     ("accept-ra", Switch),
     ("access-points", Mapping),
     ("critical", Switch),
@@ -49,6 +49,7 @@ const DEVICE: [(&str, ValueKind); 25] = [
     ("link-local", Words(&["ipv4", "ipv6"])),
     ("macaddress", HardwareAddress),
     ("match", Mapping),
+    ("mode", Word(&TUNNEL_MODES)),
     ("mtu", Number),
     ("nameservers", Mapping),
     ("optional", Switch),
@@ -61,6 +62,21 @@ const DEVICE: [(&str, ValueKind); 25] = [
     ("routes", Mappings),
     ("routing-policy", Mappings),
     ("wakeonlan", Switch),
+];
+const TUNNEL_MODES: [&str; 13] = [
+    "gre",
+    "gretap",
+    "ip6gre",
+    "ip6gretap",
+    "ip6ip6",
+    "ipip",
+    "ipip6",
+    "isatap",
+    "sit",
+    "vti",
+    "vti6",
+    "vxlan",
+    "wireguard",
 ];
 pub(super) const RENDERERS: [&str; 2] = ["networkd", "NetworkManager"];
 const NAMESERVERS: [(&str, ValueKind); 2] = [("addresses", Addresses), ("search", Texts)];
@@ -107,6 +123,12 @@ const ROUTE_TYPES: [&str; 11] = [
     "unreachable",
     "xresolve",
 ];
+const POLICY: [(&str, ValueKind); 4] = [
+    ("mark", Number),
+    ("priority", Number),
+    ("table", Number),
+    ("type-of-service", Number),
+];
 const BELOW: [(&str, &[(&str, ValueKind)]); 5] = [
     ("dhcp4-overrides", &OVERRIDES),
     ("dhcp6-overrides", &OVERRIDES),
@@ -130,6 +152,7 @@ pub(super) fn check(place: &str, device: &Map<String, Value>) -> Option<InputPro
     first_wrong(place, device, &DEVICE)
         .or_else(below)
         .or_else(|| wrong_route(place, device))
+        .or_else(|| wrong_policy(place, device))
         .or_else(|| renamed_without_match(place, device))
 }
 
@@ -214,11 +237,45 @@ fn is_route(route: &Map<String, Value>) -> bool {
     if [Some(to), via].into_iter().flatten().any(is_filled_later) {
         return true;
     }
+    // Without a gateway, netplan takes a route to be within the link unless the route says otherwise.
+    let is_unicast = text("type").is_none_or(|kind| kind == "unicast");
+    if via.is_none() && is_unicast && text("scope") == Some("global") {
+        return false;
+    }
     match (address_of(to), via.map(address_of)) {
         (_, Some(None)) => false,
         (Some(to), Some(Some(via))) => to.is_ipv4() == via.is_ipv4(),
         (address, _) => address.is_some() || to == "default",
     }
+}
+
+fn wrong_policy(place: &str, device: &Map<String, Value>) -> Option<InputProblem> {
+    let rules = device.get("routing-policy")?.as_array()?;
+    (1..).zip(rules).find_map(|(number, rule): (usize, _)| {
+        let rule = rule.as_object()?;
+        let wrong = first_wrong(&format!("{place}.routing-policy"), rule, &POLICY);
+        let no_rule = || {
+            let list = shown(place, "routing-policy");
+            let message = format!("entry {number} of `{list}` is not a rule");
+            let remedy = "write an address with the length of its prefix as `from` or `to`, of one family if both are there";
+            InputProblem::new(message, remedy)
+        };
+        wrong.or_else(|| (!is_rule(rule)).then(no_rule))
+    })
+}
+
+/// Whether a rule says whence or whither, in addresses of one family.
+fn is_rule(rule: &Map<String, Value>) -> bool {
+    let ends = ["from", "to"].into_iter().filter_map(|key| rule.get(key));
+    let ends: Vec<Option<&str>> = ends.map(Value::as_str).collect();
+    let is_later = |end: &Option<&str>| end.is_some_and(is_filled_later);
+    let mut families = ends
+        .iter()
+        .filter(|end| !is_later(end))
+        .map(|end| Some(address_of((*end)?)?.is_ipv4()));
+    let first = families.next();
+    let is_wrong = |family: Option<bool>| family.is_none() || Some(family) != first;
+    !ends.is_empty() && first != Some(None) && !families.any(is_wrong)
 }
 
 /// The address, without the length of its prefix.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use super::{
     InputProblem,
     budget::too_large,
-    is_filled_later, netplan_keys, netplan_references,
+    duplicate_keys, is_filled_later, is_small, netplan_keys, netplan_references,
     netplan_values::RENDERERS,
     network_v1,
-    verdicts::{VERDICTS_MAX, Verdicts},
     yaml::{Unread, check_as_python, read_yaml},
 };
+use crate::verdicts::{VERDICTS_MAX, Verdicts};
 
 const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
 /// The sections of a network configuration of version 2 that define devices.
@@ -31,19 +31,29 @@ const DEVICES: [&str; 12] = [
     "openvswitch",
 ];
 
-static VERDICTS: Verdicts = Verdicts::new(VERDICTS_MAX);
+static VERDICTS: Verdicts<Option<InputProblem>> = Verdicts::new(VERDICTS_MAX);
 
 /// The problem of a network configuration, if cloud-init would ignore it.
 pub fn check_network(text: &str) -> Option<InputProblem> {
+    if is_small(text.as_bytes()) {
+        return check_anew(text);
+    }
     VERDICTS.of(text.as_bytes(), || check_anew(text))
 }
 
 /// Whether [`check_network`] returns at once, because it was called with the same text or it is short.
 pub fn is_network_checked(text: &str) -> bool {
-    VERDICTS.has(text.as_bytes())
+    is_small(text.as_bytes()) || VERDICTS.get(text.as_bytes()).is_some()
 }
 
 fn check_anew(text: &str) -> Option<InputProblem> {
+    match check_values(text) {
+        Some(problem) if !problem.is_doubt => Some(problem),
+        doubt => duplicate_keys::check(text).or(doubt),
+    }
+}
+
+fn check_values(text: &str) -> Option<InputProblem> {
     let problem = |message: String| Some(InputProblem::new(message, REMEDY));
     if text.starts_with('\u{feff}') {
         return problem("it begins with a byte order mark".to_owned());

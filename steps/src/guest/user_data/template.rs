@@ -1,6 +1,8 @@
 //! Checks the marks of a jinja template, without running it.
 
-use super::{CheckBudget, InputProblem, check_form, form_of, script::BOOTHOOK};
+use super::{
+    CLOUD_CONFIG, CheckBudget, InputProblem, check_config, check_form, form_of, script::BOOTHOOK,
+};
 
 /// The marks that open an expression, a statement and a comment, with those that close them.
 const MARKS: [(&str, &str); 3] = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
@@ -22,7 +24,12 @@ const REMEDY: &str = "correct the template; `cloud-init devel render FILE` rende
 
 /// The problem of a template: of its second line, or of a mark that is open.
 pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
-    let (_, rest) = text.trim_start().split_once('\n').unwrap_or_default();
+    if text.starts_with(char::is_whitespace) {
+        let message =
+            "white space is before `## template: jinja`, so that cloud-init fills in nothing";
+        return Some(InputProblem::new(message, "begin with that line"));
+    }
+    let (_, rest) = text.split_once('\n').unwrap_or_default();
     if !matches!(form_of(rest), Some(form) if FORMS.contains(&form)) {
         let message = "the line after `## template: jinja` begins nothing that cloud-init fills in";
         let remedy = "write `#cloud-config` as the second line";
@@ -31,7 +38,12 @@ pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     if MARKS.iter().any(|(open, _)| rest.contains(open)) {
         Template { text, at: 0 }.check()
     } else {
-        check_form(rest, budget)
+        let problem = check_form(rest, budget)?;
+        if form_of(rest) != Some(CLOUD_CONFIG) {
+            return Some(problem);
+        }
+        // Of the whole text, whose lines the user counts: the first one is a comment there.
+        check_config(text, budget).or(Some(problem))
     }
 }
 

@@ -20,7 +20,7 @@ fn every_form_that_cloud_init_knows_is_accepted() {
     for text in [
         "#cloud-config\n",
         "#cloud-config\n{}\n",
-        "#Cloud-Config\npackages: [a]\npackages: [b]\n",
+        "#Cloud-Config\npackages: [a]\na: {packages: [b]}\n",
         "\n  #cloud-config\nruncmd:\n- [sh, -c, 'x: y']\n",
         "#cloud-config\r\nusers:\r\n- default\r\n",
         "#cloud-config\na: !!binary aGk=\nb: !!str 80\nc: {<<: {d: e}}\n",
@@ -90,6 +90,16 @@ fn each_part_of_a_message_is_checked() {
         vec![
             "Content-Type: multipart/mixed; boundary=\"c\"\n\n--c\nContent-Type: text/cloud-config\n\na: b\n--c--",
         ],
+        vec!["Content-Type: text/cloud-config\nContent-Transfer-Encoding: 7bit \n\na: b\n"],
+        vec![
+            "Content-Type: multipart/mixed; boundary=\"c;d\"\n\n--c;d\nContent-Type: text/cloud-config\n\na: b\n--c;d--",
+        ],
+        vec![
+            "Content-Type: multipart/mixed; boundary*=us-ascii''c%2Bd\n\n--c+d\nContent-Type: text/cloud-config\n\na: b\n--c+d--",
+        ],
+        vec![
+            "Content-Type: multipart/mixed; boundary*0=c; boundary*1=\"d\"\n\n--cd\nContent-Type: text/cloud-config\n\na: b\n--cd--",
+        ],
         vec!["Content-Type: text/cloud-config-archive\n\n- '#!/bin/sh'\n"],
         vec!["Content-Type: text/x-include-url\n\nhttps://example.com/a\n"],
         vec![&packed],
@@ -120,6 +130,8 @@ fn each_part_of_a_message_is_checked() {
         "Content-Type: text/cloud-config\n\nwrite_file: hunter2",
         "Content-Type: text/cloud-config\nContent-Transfer-Encoding: base64\n\na: hunter2",
         "Content-Type: text/cloud-config\nContent-Transfer-Encoding: quoted-printable\n\na: =5Bhunter2\n",
+        "Content-Type: text/cloud-config\nContent-Transfer-Encoding: \"base64\"\n\naHVudGVyMg==",
+        "Content-Type: text/cloud-config\nContent-Transfer-Encoding: base64 \n\nYTogYgo=",
         "Content-Type: text/cloud-config-jsonp\n\n[\"hunter2\"]",
         "Content-Type: text/cloud-config-archive\n\n- [hunter2\n",
         "Content-Type: application/octet-stream\n\n#cloud-config\na: hunter2\n",
@@ -506,10 +518,7 @@ fn each_entry_of_version_1_is_checked() {
 
 #[test]
 fn keys_and_host_names_of_a_cloud_config_are_checked() {
-    let key = format!(
-        "ssh-ed25519 {}",
-        BASE64.encode([&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &[7; 32]].concat())
-    );
+    let key = ed25519();
     assert!(is_public_key(&key));
     let label = "a".repeat(64);
     let long = format!("{0}.{0}", "a".repeat(40));
@@ -606,6 +615,9 @@ fn values_are_netplans_or_refused() {
         "macaddress: 52:54:00:ab:34:56",
         "routes: [{to: $(net), via: $(gateway)}], link-local: [ipv4], dhcp-identifier: mac",
         "addresses: [192.0.2.7/1], dhcp4-overrides: {use-dns: false, route-metric: 5, use-domains: route}",
+        "routes: [{to: default, via: 192.0.2.1, scope: global}, {to: 198.51.100.0/24, scope: global, type: throw}]",
+        "routing-policy: [{from: 192.0.2.7, table: 5, priority: 9}, {to: 'fd00::/8', from: '::1', mark: 7}]",
+        "routing-policy: [{from: $(address), to: 192.0.2.0/24}]",
     ] {
         assert_eq!(judged(device), None, "{device}");
     }
@@ -662,6 +674,25 @@ fn values_are_netplans_or_refused() {
             "routes: [{to: default, via: 192.0.2.1, scope: world}]",
             "e.routes.scope",
         ),
+        ("routes: [{to: 198.51.100.0/24, scope: global}]", "entry 1"),
+        (
+            "routes: [{to: default, via: 192.0.2.1}, {to: default, scope: global, type: unicast}]",
+            "entry 2",
+        ),
+        ("routing-policy: [{table: 5}]", "entry 1 of"),
+        (
+            "routing-policy: [{from: 192.0.2.7}, {from: everywhere}]",
+            "entry 2 of `ethernets.e.routing-policy`",
+        ),
+        ("routing-policy: [{to: 5}]", "entry 1 of"),
+        (
+            "routing-policy: [{from: 192.0.2.7, to: 'fd00::/8'}]",
+            "entry 1 of",
+        ),
+        (
+            "routing-policy: [{from: 192.0.2.7, table: main}]",
+            "e.routing-policy.table",
+        ),
         ("mtu: large", "e.mtu"),
         ("mtu: -5", "e.mtu"),
         ("mtu: 1500.5", "e.mtu"),
@@ -697,6 +728,7 @@ fn devices_name_what_is_defined() {
         "bridges: {b: {interfaces: [$(card)]}}",
         "bridges: {b: {interfaces: [patch0], openvswitch: {}}}",
         "tunnels: {t: {mode: gre, local: 192.0.2.1, remote: 192.0.2.2}}",
+        "bonds: {b: {interfaces: [x]}}\nbridges: {c: {interfaces: [b, v]}}\nvlans: {v: {id: 5, link: b}}",
     ] {
         assert_eq!(
             judged(&format!("{ethernets}{sections}")),
@@ -732,6 +764,19 @@ fn devices_name_what_is_defined() {
             "tunnels: {t: {local: 192.0.2.1}}",
             "`tunnels.t` has no `mode`",
         ),
+        (
+            "tunnels: {t: {mode: gre7, local: 192.0.2.1}}",
+            "tunnels.t.mode",
+        ),
+        (
+            "bridges: {b: {interfaces: [c]}, c: {interfaces: [b]}}",
+            "a part of itself",
+        ),
+        ("bridges: {b: {interfaces: [b]}}", "a part of itself"),
+        (
+            "bonds: {d: {interfaces: [v]}}\nbridges: {c: {interfaces: [d]}}\nvlans: {v: {id: 5, link: c}}",
+            "a part of itself",
+        ),
         ("bridges: {x: {}}", "is defined in two sections"),
         ("renderer: systemd", "`renderer`"),
     ] {
@@ -745,7 +790,11 @@ fn devices_name_what_is_defined() {
 fn a_key_that_resembles_one_of_cloud_inits_is_a_doubt() {
     for (key, meant) in [
         ("write_file", "write_files"),
-        ("write-files", ""),
+        ("write-files", "write_files"),
+        ("ssh-authorized-keys", "ssh_authorized_keys"),
+        ("package-update", "package_update"),
+        ("ca-certs", ""),
+        ("grub-dpkg", ""),
         ("runcmds", "runcmd"),
         ("rumcmd", "runcmd"),
         ("pacakges", "packages"),
@@ -824,51 +873,206 @@ fn an_entry_of_an_archive_with_a_type_that_cloud_init_does_not_know_is_a_doubt()
     assert!(script.is_some_and(|refused| !refused.is_doubt));
 }
 
+fn field(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    [&length.to_be_bytes()[..], bytes].concat()
+}
+
+/// A key of a type with these fields, as a line has it.
+fn key_of(kind: &str, fields: &[&[u8]]) -> String {
+    let fields: Vec<_> = fields.iter().map(|one| field(one)).collect();
+    let blob = [field(kind.as_bytes()), fields.concat()].concat();
+    format!("{kind} {}", BASE64.encode(blob))
+}
+
+/// A certificate of an Ed25519 key by another one.
+fn certificate(kind: u32, authority: &[u8]) -> String {
+    let name = "ssh-ed25519-cert-v01@openssh.com";
+    let signature = [field(b"ssh-ed25519"), field(&[1; 64])].concat();
+    let blob = [
+        field(name.as_bytes()),
+        field(&[9; 32]),
+        field(&[7; 32]),
+        7_u64.to_be_bytes().to_vec(),
+        kind.to_be_bytes().to_vec(),
+        field(b"me"),
+        field(&field(b"root")),
+        0_u64.to_be_bytes().to_vec(),
+        u64::MAX.to_be_bytes().to_vec(),
+        field(b""),
+        field(&[field(b"permit-pty"), field(b"")].concat()),
+        field(b""),
+        field(&[field(b"ssh-ed25519"), field(authority)].concat()),
+        field(&signature),
+    ];
+    format!("{name} {}", BASE64.encode(blob.concat()))
+}
+
+fn ed25519() -> String {
+    key_of("ssh-ed25519", &[&[7; 32]])
+}
+
+/// A number of this many bits.
+fn number(bits: usize) -> Vec<u8> {
+    let mut number = vec![0xff; bits.div_ceil(8)];
+    number[0] >>= (8 - bits % 8) % 8;
+    if number[0] >= 0x80 {
+        number.insert(0, 0);
+    }
+    number
+}
+
+/// The point from which the keys of curve P-256 are computed.
+fn point() -> Vec<u8> {
+    const GENERATOR: [u64; 8] = [
+        0x6b17_d1f2_e12c_4247,
+        0xf8bc_e6e5_63a4_40f2,
+        0x7703_7d81_2deb_33a0,
+        0xf4a1_3945_d898_c296,
+        0x4fe3_42e2_fe1a_7f9b,
+        0x8ee7_eb4a_7c0f_9e16,
+        0x2bce_3357_6b31_5ece,
+        0xcbb6_4068_37bf_51f5,
+    ];
+    let coordinates = GENERATOR.iter().flat_map(|part| part.to_be_bytes());
+    std::iter::once(4).chain(coordinates).collect()
+}
+
 #[test]
 fn public_keys_are_told_from_other_lines() {
-    let key = |kind: &str| {
-        let mut blob = u32::try_from(kind.len()).unwrap().to_be_bytes().to_vec();
-        blob.extend_from_slice(kind.as_bytes());
-        let fields = if kind == "ssh-ed25519" { 1 } else { 2 };
-        for _ in 0..fields {
-            blob.extend_from_slice(&[0, 0, 0, 2, 7, 7]);
-        }
-        format!("{kind} {}", BASE64.encode(blob))
-    };
-    for kind in [
-        "ssh-rsa",
-        "ssh-ed25519",
-        "ecdsa-sha2-nistp256",
-        "sk-ssh-ed25519@openssh.com",
-        "ssh-ed25519-cert-v01@openssh.com",
+    const ECDSA: &str = "ecdsa-sha2-nistp256";
+    let rsa = |bits| key_of("ssh-rsa", &[&[1, 0, 1], &number(bits)]);
+    let numbers: Vec<_> = [1024, 160, 1023, 1022].into_iter().map(number).collect();
+    let numbers: Vec<&[u8]> = numbers.iter().map(Vec::as_slice).collect();
+    let obsolete = key_of("ssh-dss", &numbers);
+    for key in [
+        ed25519(),
+        rsa(1024),
+        rsa(4096),
+        obsolete.clone(),
+        key_of(ECDSA, &[b"nistp256", &point()]),
+        key_of("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]),
+        key_of(
+            "sk-ecdsa-sha2-nistp256@openssh.com",
+            &[b"nistp256", &point(), b"ssh:"],
+        ),
     ] {
-        let key = key(kind);
         assert!(is_public_key(&key), "{key}");
         assert!(is_public_key(&format!("{key} me@desk with words")), "{key}");
         let options =
             "from=\"10.0.0.1,10.0.0.2\",command=\"echo \\\"hello, there\\\"\",no-X11-forwarding";
         assert!(is_public_key(&format!("{options} {key} me")), "{key}");
+        assert_eq!(is_obsolete_key(&key), key == obsolete, "{key}");
     }
-    let (_, data) = key("ssh-ed25519")
-        .split_once(' ')
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
+    let whole = ed25519();
+    assert!(is_certificate(&certificate(1, &[8; 32])) && !is_certificate(&whole));
+    for options in [
+        "restrict,pty,expiry-time=\"20301231\"",
+        "expiry-time=\"203012312359Z\",tunnel=\"0\"",
+        "cert-authority,principals=\"web,db\"",
+        "permitopen=\"10.0.0.1:80\",permitopen=\"[::1]:*\",permitlisten=\"8080\"",
+        "from=\"!10.0.0.1,10.0.0.0/8,*.example.com,2001:db8::/32\",environment=\"A=b c\"",
+    ] {
+        assert!(is_public_key(&format!("{options} {whole}")), "{options}");
+    }
+    let (_, data) = whole.split_once(' ').unwrap();
+    let mut beside = point();
+    beside[64] ^= 1;
     for line in [
         "~/.ssh/id.pub",
         "gh:somebody",
         "ssh-ed25519",
         "ssh-ed25519 AAAA me@desk",
-        &data,
+        data,
         &format!("ssh-rsa {data}"),
         &format!("ssh-ed25519 {}", &data[..20]),
-        &key("ssh-rsa")[..key("ssh-rsa").len() - 8],
+        &rsa(2048)[..rsa(2048).len() - 8],
         &format!("ssh-ed25519 {data}AAAA"),
-        &format!("- {}", key("ssh-ed25519")),
-        &format!("no-ptyy,no-pty {}", key("ssh-ed25519")),
+        &format!("- {whole}"),
+        &format!("no-ptyy,no-pty {whole}"),
+        &key_of("ssh-ed25519", &[&[7; 31]]),
+        &key_of("ssh-ed25519", &[&[7; 33]]),
+        &key_of("ssh-ed25519", &[&[7; 32], b""]),
+        &key_of("ssh-ed448", &[&[7; 57]]),
+        &key_of("ssh-mine@example.com", &[&[7; 32], b""]),
+        &key_of("sk-ssh-ed25519@openssh.com", &[&[7; 32]]),
+        &rsa(1023),
+        &rsa(16_392),
+        &key_of("ssh-rsa", &[&[1, 0, 1], &[0xff; 256]]),
+        &key_of("ssh-dss", &numbers[..3]),
+        &key_of(ECDSA, &[b"nistp384", &point()]),
+        &key_of("ecdsa-sha2-nistp384", &[b"nistp384", &point()]),
+        &key_of("ecdsa-sha2-nistp224", &[b"nistp224", &point()]),
+        &key_of(ECDSA, &[b"nistp256", &beside]),
+        &key_of(ECDSA, &[b"nistp256", &point()[..64]]),
+        &certificate(1, &[8; 32]),
+        &certificate(3, &[8; 32]),
+        &format!("expiry-time=\"tomorrow\" {whole}"),
+        &format!("tunnel=\"x\" {whole}"),
+        &format!("command=\"a\",command=\"b\" {whole}"),
+        &format!("command=a {whole}"),
+        &format!("permitopen=\"x\" {whole}"),
+        &format!("from=\"10.0.0.1/33\" {whole}"),
+        &format!("principals=\"a\" {whole}"),
+        &format!("environment=\"a\" {whole}"),
+        &format!("pty=\"a\" {whole}"),
+        &certificate(1, &[8; 31]),
+        &key_of("ssh-ed25519-cert-v01@openssh.com", &[&[9; 32], &[7; 32]]),
         "# a note",
         "",
     ] {
         assert!(!is_public_key(line), "{line}");
+    }
+    for config in [
+        format!("ssh_authorized_keys: ['{whole}', '{obsolete}']"),
+        format!("users: [{{name: a, ssh-authorized-keys: '{obsolete}'}}]"),
+    ] {
+        let text = format!("#cloud-config\n{config}\n");
+        let doubt = check(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
+        let is_named = doubt.is_doubt && doubt.message.contains("ssh-dss");
+        assert!(is_named, "{doubt:?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_a_doubt_with_its_lines() {
+    let of_user_data = |text: &str| check(format!("#cloud-config\n{text}").as_bytes());
+    let of_network = |text: &str| check_network(text);
+    for (doubt, key, lines) in [
+        (
+            of_user_data("runcmd: [a]\npackages: [x]\nruncmd: [b]\n"),
+            "runcmd",
+            (2, 4),
+        ),
+        (
+            of_user_data("write_files:\n- path: /a\n  content: hunter2\n  path: /b\n"),
+            "path",
+            (3, 5),
+        ),
+        (of_user_data("a: {b: 1,\n  \"b\": 2}\n"), "b", (2, 3)),
+        (of_user_data("a: {x: [{y: 1}], ? x : 2}\n"), "x", (2, 2)),
+        (of_user_data("a: &l [1]\nb: *l\nb: 2\n"), "b", (3, 4)),
+        (of_user_data("'hunter 2': 1\nhunter 2: 2\n"), "…", (2, 3)),
+        (
+            of_network(
+                "version: 2\nethernets: {e: {dhcp4: true}}\nethernets: {f: {brand-new: 1}}\n",
+            ),
+            "ethernets",
+            (2, 3),
+        ),
+    ] {
+        let doubt = doubt.unwrap_or_else(|| panic!("{key}"));
+        let (first, second) = lines;
+        let words = format!("`{key}` of line {first} is there again in line {second}");
+        let is_named = doubt.is_doubt && doubt.message.contains(&words);
+        assert!(is_named, "{key}: {doubt:?}");
+        assert!(!doubt.message.contains("hunter"), "{doubt:?}");
+    }
+    for text in [
+        "a: {b: 1}\nc: {b: 1}\n",
+        "a: &x {b: 1}\nc: {<<: *x, <<: *x, d: [b, b]}\n",
+    ] {
+        assert_eq!(of_user_data(text), None, "{text}");
     }
 }
 
@@ -1009,4 +1213,155 @@ fn many_quoted_digits_are_looked_at_once() {
     let begin = std::time::Instant::now();
     assert!(check_network(&text).is_some());
     assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_short_input_that_becomes_long_is_remembered_and_takes_a_turn() {
+    use std::io::Write as _;
+
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let bulk = "# bulk\n".repeat(90_000);
+    packer
+        .write_all(format!("#cloud-config\n{bulk}").as_bytes())
+        .unwrap();
+    let packed = packer.finish().unwrap();
+    assert!(packed.len() > SHORT || !is_small(&packed));
+    let bombs: [&[u8]; 4] = [
+        &packed,
+        b"Mime-Version: 1.0\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n",
+        b"#cloud-config-archive\n- '#!/bin/sh'\n",
+        b"#cloud-config\na: &a [x, x]\nb: [*a, *a]\n",
+    ];
+    for bytes in bombs {
+        assert!(!is_checked(bytes));
+        let found = check(bytes);
+        assert!(is_checked(bytes));
+        assert_eq!(check(bytes), found);
+    }
+    assert!(is_checked(b"#cloud-config\nhostname: a\n"));
+    assert!(is_network_checked("version: 2\n"));
+    assert!(!is_network_checked("a: &a [x]\nb: [*a, *a]\n"));
+}
+
+/// As `cc_write_files.py` of cloud-init 24.1 reads them.
+#[test]
+fn a_file_is_written_only_if_its_content_has_its_encoding() {
+    let config = |encoding: &str, content: &str| {
+        let text = format!(
+            "#cloud-config\nwrite_files:\n- {{path: /a, content: x}}\n- path: /b\n  encoding: {encoding}\n  \
+             content: '{content}'\n"
+        );
+        check(text.as_bytes())
+    };
+    for (encoding, content) in [
+        ("b64", "aGVsbG8="),
+        ("Base64 ", "aGVs bG8h"),
+        ("base64", ""),
+        ("gz+b64", "H4sIAAAAAAAA"),
+        ("gzip+base64", "H4sIAAAAAAAA"),
+        ("text/plain", "hello"),
+        ("''", "hello"),
+        ("gzip", "hello"),
+        ("b64", "$(DATA)"),
+    ] {
+        assert_eq!(config(encoding, content), None, "{encoding} {content}");
+    }
+    for (encoding, content, words) in [
+        ("b64", "hello", "is said to be base64, and is not"),
+        ("base64", "aGVsbG8", "is said to be base64, and is not"),
+        (
+            "b64",
+            "listen 80; root /srv;",
+            "is said to be base64, and is not",
+        ),
+        ("b64", "aGVs-_8h", "is said to be base64, and is not"),
+        ("gz+b64", "#!", "is said to be base64, and is not"),
+        (
+            "gz+b64",
+            "aGVsbG8=",
+            "is said to be packed by gzip, and is not",
+        ),
+    ] {
+        let problem = config(encoding, content).unwrap();
+        assert!(!problem.is_doubt, "{problem:?}");
+        assert!(
+            problem.message.contains(words)
+                && problem.message.contains("entry 2 of its `write_files`"),
+            "{problem:?}"
+        );
+        assert!(!problem.message.contains("listen"));
+    }
+    for encoding in ["utf-8", "base-64", "hex", "b64+gz"] {
+        let doubt = config(encoding, "aGVsbG8=").unwrap();
+        assert!(doubt.is_doubt, "{encoding}");
+        assert!(doubt.message.contains("entry 2"), "{doubt:?}");
+    }
+}
+
+#[test]
+fn a_file_of_user_data_is_unpacked_or_its_kind_is_named() {
+    let packed = |content: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packer, content).unwrap();
+        packer.finish().unwrap()
+    };
+    let text = "#cloud-config\npackages: [caf\u{e9}]\n";
+    assert_eq!(text_of_file(text.into()).as_deref(), Ok(text));
+    assert_eq!(text_of_file(packed(text.as_bytes())).as_deref(), Ok(text));
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let twice = packed(&packed(text.as_bytes()));
+    let mut cut = packed(text.as_bytes());
+    cut.truncate(20);
+    for (bytes, words) in [
+        ([b"\xff\xfe", utf16.as_slice()].concat(), "it may be UTF-16"),
+        (
+            b"#cloud-config\npackages: [caf\xe9]\n".to_vec(),
+            "it is not UTF-8 text",
+        ),
+        (
+            packed(b"#cloud-config\n# caf\xe9\n"),
+            "it is not UTF-8 text",
+        ),
+        (
+            b"\xfd7zXZ\0\0\x04".to_vec(),
+            "it is packed by xz, and cloud-init unpacks gzip only",
+        ),
+        (twice, "packed by gzip twice"),
+        (cut, "damaged or cut short"),
+        (packed(&vec![b'#'; 64 << 20]), ""),
+    ] {
+        let problem = text_of_file(bytes).unwrap_err();
+        assert!(problem.message.contains(words), "{problem:?}");
+        assert!(!problem.remedy.contains("path"), "{problem:?}");
+    }
+}
+
+#[test]
+fn ways_to_merge_are_those_of_cloud_init() {
+    let checked = |how: &str| check(format!("#cloud-config\npackages: [a]\n{how}\n").as_bytes());
+    for good in [
+        "merge_how: list(append)+dict(no_replace,recurse_list)+str()",
+        "merge_how: 'm_list(append) + '",
+        "merge_type: [{name: list, settings: [append]}, {name: dict, settings: []}]",
+    ] {
+        assert_eq!(checked(good), None, "{good}");
+    }
+    for bad in [
+        "merge_how: list(append)+map()",
+        "merge_how: append",
+        "merge_type: [{name: lists, settings: [append]}]",
+        "merge_how: {list: append}",
+    ] {
+        let problem = checked(bad).expect(bad);
+        assert!(problem.message.contains("way to merge"), "{problem:?}");
+    }
+}
+
+#[test]
+fn places_in_a_template_are_those_of_its_whole_text() {
+    let text = "## template: jinja\n#cloud-config\na: b\nc: [\n";
+    let plain = "#cloud-config\n#\na: b\nc: [\n";
+    let (of_template, of_plain) = (check(text.as_bytes()), check(plain.as_bytes()));
+    assert!(of_template.is_some());
+    assert_eq!(of_template, of_plain);
 }

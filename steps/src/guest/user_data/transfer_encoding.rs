@@ -4,14 +4,29 @@ use base64::Engine as _;
 
 use super::{DECODERS, InputProblem};
 
-/// The bytes of a part; `None` for an encoding that is rare, or unknown to mail.
+/// The bytes of a part; `None` for an encoding that is rare. Python decodes nothing where the name of the encoding has
+/// something beside it, such as quotation marks, a blank behind it, or a note.
 pub(super) fn decoded(content: &str, encoding: &str) -> Option<Result<Vec<u8>, InputProblem>> {
-    match encoding.trim().to_lowercase().as_str() {
-        "7bit" | "8bit" | "binary" | "" => Some(Ok(content.as_bytes().to_vec())),
+    let encoding = encoding.trim_start_matches([' ', '\t']);
+    let encoding = encoding.trim_end_matches(['\r', '\n']).to_lowercase();
+    match encoding.as_str() {
         "base64" => Some(base64(content)),
         "quoted-printable" => Some(Ok(quoted_printable(content))),
-        _ => None,
+        "x-uuencode" | "uuencode" | "uue" | "x-uue" => None,
+        other if ENCODED.iter().any(|name| other.contains(name)) => Some(Err(misnamed())),
+        _ => Some(Ok(content.as_bytes().to_vec())),
     }
+}
+
+/// The encodings in which a content is no text.
+const ENCODED: [&str; 2] = ["base64", "quoted-printable"];
+
+fn misnamed() -> InputProblem {
+    let message = "its Content-Transfer-Encoding has something beside the name of the encoding, so that nothing is decoded";
+    InputProblem::new(
+        message,
+        "write `base64` there, without quotation marks or blanks behind it",
+    )
 }
 
 fn base64(content: &str) -> Result<Vec<u8>, InputProblem> {

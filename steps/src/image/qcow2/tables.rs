@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Unfit, be32, be64};
+use super::{Unfit, be32, be64, bitmaps};
 
 /// The permitted sizes of clusters, as powers of two.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
@@ -27,6 +27,11 @@ const L1_MAX: u64 = 32 << 20;
 const REFCOUNTS_MAX: u64 = 8 << 20;
 /// The most snapshots that QEMU reads.
 const SNAPSHOTS_MAX: u32 = 65_536;
+/// The longest table of them that it reads, and the longest fields of one that are of a later version.
+const SNAPSHOTS_LENGTH_MAX: u64 = 64 << 20;
+const SNAPSHOT_EXTRA_MAX: u64 = 1024;
+/// The fields that each entry of the table has.
+const SNAPSHOT_LENGTH: usize = 40;
 /// How many tables of clusters may have to be read. With clusters of the usual size they are for 8 TiB of data.
 const L2_TABLES_MAX: usize = 16 << 10;
 /// Tables that are at most so far apart are read at once, up to that length.
@@ -64,6 +69,9 @@ pub(in crate::image) struct Qcow2Tables {
     refcounts: (u64, u64),
     refcount_bits: u32,
     features: u64,
+    /// Where the table of snapshots begins, and how many there are.
+    snapshots: (u64, u32),
+    bitmaps: Option<(u64, u64)>,
 }
 
 impl Qcow2Tables {
@@ -116,6 +124,8 @@ impl Qcow2Tables {
             refcounts: (be64(head, 48)?, length),
             refcount_bits: 1 << order,
             features,
+            snapshots: (snapshots_at, snapshots),
+            bitmaps: bitmaps(head),
         })
     }
 
@@ -170,6 +180,34 @@ impl Qcow2Tables {
         self.inside(self.refcounts, file).map(drop)
     }
 
+    /// Checks the lists that QEMU reads when it opens the file.
+    async fn check_lists<F: FileBytes>(self, file: &mut F) -> Result<(), F::Error> {
+        if let Some((at, length)) = self.bitmaps
+            && at.checked_add(length).is_none_or(|end| end > file.length())
+        {
+            return Err(Unfit::Cut.into());
+        }
+        let (begin, mut left) = self.snapshots;
+        let mut at = begin;
+        while left > 0 {
+            let room = file.length().saturating_sub(at).min(NEAR);
+            if room < SNAPSHOT_LENGTH as u64 {
+                return Err(Unfit::Cut.into());
+            }
+            let bytes = file.exactly(at, room).await?;
+            let mut here = 0_u64;
+            while let Some(length) = snapshot_length(&bytes, here).filter(|_| left > 0) {
+                here = here.saturating_add(length?);
+                left = left.saturating_sub(1);
+            }
+            at = at.saturating_add(here);
+            if at.saturating_sub(begin) > SNAPSHOTS_LENGTH_MAX {
+                return Err(Unfit::Tables.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Checks with a few reads whether the file ends before its last cluster, by the counters that tell which
     /// clusters are in use.
     ///
@@ -180,6 +218,7 @@ impl Qcow2Tables {
         file: &mut F,
     ) -> Result<(), F::Error> {
         self.check_header(file.length())?;
+        self.check_lists(file).await?;
         let (at, length) = self.refcounts;
         // A file that was not closed has counters that are not right.
         if self.l1 == (0, 0) || self.features & OPEN != 0 {
@@ -221,6 +260,7 @@ impl Qcow2Tables {
         file: &mut F,
     ) -> Result<(), F::Error> {
         self.check_header(file.length())?;
+        self.check_lists(file).await?;
         let (at, _) = self.l1;
         if at == 0 {
             return Ok(());
@@ -318,6 +358,28 @@ impl Qcow2Tables {
         }
         Ok(Some(at.saturating_add(needed)))
     }
+}
+
+/// The length of the entry of a snapshot, up to the next one; `None` if it does not begin within the bytes.
+fn snapshot_length(bytes: &[u8], at: u64) -> Option<Result<u64, Unfit>> {
+    let entry = bytes.get(usize::try_from(at).ok()?..)?;
+    let fields = entry.first_chunk::<SNAPSHOT_LENGTH>()?;
+    let length_at = |from: usize| {
+        let length = fields.get(from..)?.first_chunk::<2>()?;
+        Some(u64::from(u16::from_be_bytes(*length)))
+    };
+    let (identity, name) = (length_at(12)?, length_at(14)?);
+    let extra = u64::from(be32(fields, 36).ok()?);
+    if extra > SNAPSHOT_EXTRA_MAX {
+        return Some(Err(Unfit::Contradiction(
+            "a snapshot of it has more fields than QEMU reads",
+        )));
+    }
+    let texts = identity.saturating_add(name);
+    let length = (SNAPSHOT_LENGTH as u64)
+        .saturating_add(extra)
+        .saturating_add(texts);
+    Some(Ok(length.next_multiple_of(8)))
 }
 
 /// Checks that the kind of compression is known and has its feature bit, as QEMU does.
@@ -527,6 +589,64 @@ mod tests {
         }
         let zero = (ZEROS | 1 << 40).to_be_bytes();
         assert_eq!(judge(&with(4 * 512, &zero)).1, Ok(()));
+    }
+
+    /// A file with so many snapshots, each with fields of that length behind the usual ones.
+    fn with_snapshots(count: u32, extra: u32) -> Vec<u8> {
+        let mut file = with(60, &count.to_be_bytes());
+        file[64..72].copy_from_slice(&(7 * 512_u64).to_be_bytes());
+        for _ in 0..count {
+            let mut entry = vec![0; 40];
+            (entry[13], entry[15]) = (1, 2);
+            entry[36..].copy_from_slice(&extra.to_be_bytes());
+            entry.resize(40 + extra as usize, 7);
+            entry.extend(b"1s1");
+            entry.resize(entry.len().next_multiple_of(8), 0);
+            file.extend(entry);
+        }
+        file
+    }
+
+    /// As `qemu-img info` judges them; it takes what is missing of a file for zeros.
+    #[test]
+    fn the_snapshots_of_a_file_are_those_that_qemu_reads() {
+        let file = with_snapshots(3, 16);
+        assert_eq!(judge(&file), (Ok(()), Ok(())));
+        let many = with_snapshots(6_000, 24);
+        assert_eq!(judge(&many), (Ok(()), Ok(())), "several reads");
+        assert_eq!(judge(&with_snapshots(2, 1024)), (Ok(()), Ok(())));
+        let (quick, all) = judge(&with_snapshots(2, 1025));
+        assert!(matches!(quick, Err(Unfit::Contradiction(_))), "{quick:?}");
+        assert_eq!(quick, all);
+        let cut = (Err(Unfit::Cut), Err(Unfit::Cut));
+        assert_eq!(judge(&file[..file.len() - 48]), cut);
+        assert_eq!(judge(&file[..7 * 512]), cut);
+        let mut beyond = file.clone();
+        beyond[64..72].copy_from_slice(&(1_u64 << 40).to_be_bytes());
+        assert_eq!(judge(&beyond), cut);
+    }
+
+    #[test]
+    fn the_list_of_bitmaps_is_within_the_file() {
+        let listed = |at: u64, size: u64, counts: u8| {
+            let mut file = with(95, &[counts]);
+            file[103] = 112;
+            for (place, word) in [
+                (112, 0x2385_2875_0000_0018),
+                (120, 1 << 32),
+                (128, size),
+                (136, at),
+            ] {
+                file[place..place + 8].copy_from_slice(&u64::to_be_bytes(word));
+            }
+            file
+        };
+        assert_eq!(judge(&listed(6 * 512, 512, 1)), (Ok(()), Ok(())));
+        let cut = (Err(Unfit::Cut), Err(Unfit::Cut));
+        assert_eq!(judge(&listed(6 * 512, 513, 1)), cut);
+        assert_eq!(judge(&listed(1 << 40, 32, 1)), cut);
+        assert_eq!(judge(&listed(u64::MAX - 511, 512, 1)), cut);
+        assert_eq!(judge(&listed(1 << 40, 32, 0)), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What an apply did about an object.
 
 use serde::{Deserialize, Serialize};
-use vsiflow_engine::model::{EntityId, EntityState};
+use vsiflow_engine::model::EntityId;
 
 use crate::fleet::{NeededRoom, index::Known, vsi::retained_refs};
 use crate::{
-    delete_vsi,
     plan::{Plan, PlannedChange},
     record::{RolloutPredecessor, kind},
     spec::{DesiredDataDisk, ResolvedVsi},
@@ -85,6 +84,18 @@ impl Applied {
         )
     }
 
+    /// Replaces the plan by a refusal of the whole change.
+    pub(in crate::fleet) fn refuse_because(&mut self, path: &str, why: &str) {
+        let refused = PlannedChange::refused(path, why);
+        self.change = Change::Configured;
+        self.awaits_approval = false;
+        self.fields = vec![refused.clone()];
+        self.plan = Plan {
+            changes: vec![refused],
+            ..Plan::default()
+        };
+    }
+
     /// An entry without a plan or changed fields.
     pub(in crate::fleet) fn unplanned(
         kind: &'static str,
@@ -119,13 +130,4 @@ pub(in crate::fleet) fn predecessor(
         name: known.label(),
         continue_on_failure,
     }
-}
-
-/// Whether a VSI is being deleted or forgotten.
-pub(in crate::fleet) fn is_deleting(state: &EntityState) -> bool {
-    let leaving = [delete_vsi::NAME, delete_vsi::FORGET];
-    state
-        .desired
-        .as_ref()
-        .is_some_and(|desired| leaving.contains(&desired.workflow.as_str()))
 }

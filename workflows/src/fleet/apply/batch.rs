@@ -74,7 +74,7 @@ impl<'a> ApplyBatch<'a> {
                 Some(known) => {
                     let vsi = retained_refs::with_retained(&vsi, &known, &resolved.references);
                     let vsi = retained_refs::own_disks(vsi, &known, &self.disks);
-                    self.change(vsi, &known).await?
+                    Box::pin(self.change(vsi, &known)).await?
                 }
             });
         }
@@ -209,15 +209,24 @@ impl<'a> ApplyBatch<'a> {
             ..VsiRecord::clone(&known.record)
         };
         self.retire(known, &mut record).await?;
+        // The newest document does not ask for what an earlier one ordered, and whoever approves it orders anew. What a
+        // run has begun with the guest is finished: in the middle, the guest may be off.
+        let gives_up = orders::is_update_ordered(&known.state) && !self.fleet.works_on_guest(known);
         let precedence = if known.state.is_settled() {
             Precedence::Record
+        } else if gives_up {
+            Precedence::Supersede
         } else {
             Precedence::Queue
         };
         let entity = known.entity.clone();
         let made_from = known.made_from();
         self.updates
-            .add(entity, update_vsi::NAME, precedence, &record, made_from)
+            .add(entity, update_vsi::NAME, precedence, &record, made_from)?;
+        if gives_up {
+            self.updates.void(orders::UPDATE);
+        }
+        Ok(())
     }
 
     /// The new desired state, with its secrets stored.

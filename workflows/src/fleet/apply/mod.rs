@@ -6,10 +6,15 @@ pub(super) mod applied;
 pub(super) mod batch;
 mod identity;
 pub(super) mod prune;
+mod recorded;
+mod retained;
 
-pub use self::applied::{Applied, Change};
-pub(super) use self::applied::{is_deleting, predecessor};
+pub(super) use self::applied::predecessor;
 use self::batch::ApplyBatch;
+pub use self::{
+    applied::{Applied, Change},
+    retained::RetainedByDocument,
+};
 use super::{
     ErrorKind, Fleet, FleetError,
     index::Known,
@@ -18,6 +23,7 @@ use super::{
     unreadable::refuse_lost,
     vsi::retained_refs,
 };
+pub(super) use crate::phase::is_deleting;
 use crate::{
     orders,
     phase::Phase,
@@ -39,6 +45,7 @@ impl Fleet {
     /// or data disk cannot be changed.
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         self.engine.takes_updates()?;
+        Box::pin(self.refuse_late_problems(&resolved)).await?;
         Box::pin(self.refuse_large_pools(&resolved)).await?;
         let survey = Box::pin(self.survey_for(&resolved, false)).await?;
         if !survey.is_stale {
@@ -67,6 +74,7 @@ impl Fleet {
         let _turn = self.quota_turn(&resolved).await;
         let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
+        self.fill_recorded(&mut resolved, &known).await?;
         let rooms = survey.networks.clone();
         let placed = self.place(&mut resolved, &known, survey, Some(&mut updates));
         let (members, _offer) = Box::pin(placed).await?;
@@ -128,8 +136,10 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         self.engine.takes_updates()?;
+        Box::pin(self.refuse_late_problems(resolved)).await?;
         Box::pin(self.refuse_large_pools(resolved)).await?;
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        self.fill_recorded(&mut resolved, &known).await?;
         let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         self.refuse_all(&resolved, &known).await?;
         Box::pin(self.refuse_networks(&resolved, &members, &rooms)).await?;
@@ -142,12 +152,21 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        Box::pin(self.refuse_late_problems(resolved)).await?;
         Box::pin(self.refuse_large_pools(resolved)).await?;
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        self.fill_recorded(&mut resolved, &known).await?;
         Box::pin(self.refuse_identities(&resolved, &known)).await?;
         let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         Box::pin(self.refuse_networks(&resolved, &members, &rooms)).await?;
-        Box::pin(self.plan_placed(&resolved, known)).await
+        let mut planned = Box::pin(self.plan_placed(&resolved, known)).await?;
+        for one in &mut planned {
+            let state = one.entity.as_ref().and_then(|it| self.engine.entity(it));
+            if state.is_some_and(|state| is_deleting(&state)) {
+                one.refuse_because("deletion", "it is being deleted");
+            }
+        }
+        Ok(planned)
     }
 
     /// Plans everything after hosts are chosen.

@@ -29,6 +29,8 @@ pub struct LeftOut {
     pub keeps_volume: bool,
     /// How many objects are deleted with it, itself included; for a pool or group, its members.
     pub count: usize,
+    /// The names of the data disks of members that are deleted with them.
+    pub data_disks: Vec<String>,
 }
 
 /// A directory that documents were applied from.
@@ -86,6 +88,7 @@ impl Fleet {
             name: known_vsi.record.vsi.name.clone(),
             keeps_volume: known_vsi.is_retained(),
             count: 1,
+            data_disks: Vec::new(),
         });
         let disks = self.known_disks().await?.into_iter();
         let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_deleting());
@@ -98,6 +101,7 @@ impl Fleet {
                 kind: kind::DISK,
                 keeps_volume: policy == DeletionPolicy::Retain,
                 count: 1,
+                data_disks: Vec::new(),
                 namespace: known_disk.record.disk.namespace,
                 name: known_disk.record.disk.name,
             });
@@ -129,6 +133,7 @@ impl Fleet {
                 name: its.name.clone(),
                 keeps_volume: false,
                 count: self.count_members(&pool).await?,
+                data_disks: self.deleted_disks_of_pool(its).await?,
             });
         }
         Ok(left)
@@ -150,12 +155,17 @@ impl Fleet {
             if described || !is_member || group.is_deleting() {
                 continue;
             }
+            let mut data_disks = Vec::new();
+            for pool in self.pools_of_group(its.uid).await?.values() {
+                data_disks.extend(self.deleted_disks_of_pool(&pool.record).await?);
+            }
             left.push(LeftOut {
                 kind: kind::GROUP,
                 namespace: its.namespace.clone(),
                 name: its.name.clone(),
                 keeps_volume: false,
                 count: self.count_group(&group).await?,
+                data_disks,
             });
         }
         Ok(left)

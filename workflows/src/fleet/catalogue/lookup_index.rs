@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_engine::model::EntityId;
+use vsiflow_steps::names;
 
 use crate::{
     macs,
@@ -86,7 +87,7 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
         record
             .volumes()
             .into_iter()
-            .map(|volume| LookupKey::Has(volume.name)),
+            .map(|volume| of_volume(volume.name)),
     );
     keys.extend(vsi.disks.iter().filter_map(of_disk));
     let made = vsi
@@ -95,7 +96,7 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
         .filter_map(|disk| vsi_graph::disk_uid(record, disk));
     keys.extend(made.map(|uid| LookupKey::Has(uid.to_string())));
     let recorded = record.formats.iter().map(|one| one.volume.name.clone());
-    keys.extend(recorded.map(LookupKey::Has));
+    keys.extend(recorded.map(of_volume));
     let records = std::iter::once(record).chain(record.proposed.as_deref());
     let cards = records.flat_map(vsi_graph::cards);
     let macs = cards.map(|card| card.mac).chain(macs::of_earlier(record));
@@ -105,15 +106,21 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     let volumes = earlier
         .clone()
         .map(|disk| vsi_graph::volume(record, disk).name);
-    keys.extend(volumes.map(LookupKey::Has));
+    keys.extend(volumes.map(of_volume));
     keys.extend(earlier.filter_map(of_disk));
     keys
+}
+
+/// The key of a volume: each of a data disk has that of the first one, which is called like the disk's UID.
+fn of_volume(name: String) -> LookupKey {
+    let of_disk = names::numbered_data_disk(&name);
+    LookupKey::Has(of_disk.map_or(name, |(uid, _)| uid.to_string()))
 }
 
 /// The key of a disk in a document; `None` if the disk gets its UID later.
 pub(super) fn of_disk(disk: &DesiredDisk) -> Option<LookupKey> {
     match &disk.source {
-        DiskOrigin::Existing { volume } => Some(LookupKey::Has(volume.clone())),
+        DiskOrigin::Existing { volume } => Some(of_volume(volume.clone())),
         DiskOrigin::Made { uid, .. } => uid.map(|uid| LookupKey::Has(uid.to_string())),
     }
 }

@@ -7,7 +7,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     Applied, DeletionMode, DiskHandle, EntityPresence, ErrorKind, Fleet, FleetError,
-    apply::applied::{is_deleting, predecessor},
+    apply::{is_deleting, predecessor},
     disk::known::{DiskIds, KnownDisk},
     disk::source::NewDisks,
     disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refills, refused},
@@ -17,7 +17,7 @@ use crate::fleet::{
     unreadable::refuse_lost,
 };
 use crate::{
-    data_disk, orders,
+    data_disk,
     record::{DiskRecord, disk_entity, kind},
     spec::{DeletionPolicy, DesiredDataDisk, HostSettings, Resolved},
     vsi_graph,
@@ -51,6 +51,7 @@ impl DiskHandle<'_> {
             disk,
             recorded: true,
             made: true,
+            adopted: true,
             turn: None,
             unresolved_refs: Vec::new(),
         };
@@ -90,12 +91,12 @@ impl DiskHandle<'_> {
         let orphan = mode == DeletionMode::Orphan;
         let known = self.fleet.find_disk(namespace, name, false).await?;
         let policy = self.fleet.disk_policy(&known).await?;
-        let workflow = if mode != DeletionMode::ByPolicy || policy == DeletionPolicy::Retain {
+        let workflow = if !mode.is_by_policy() || policy == DeletionPolicy::Retain {
             data_disk::FORGET
         } else {
             data_disk::DELETE
         };
-        if orders::deletes_already(&known.entity, &known.state, workflow) {
+        if mode.is_ordered(&known.entity, &known.state, workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
@@ -121,7 +122,8 @@ impl DiskHandle<'_> {
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
         updates.add(entity, workflow, supreme, &record, None)?;
         if workflow == data_disk::DELETE {
-            updates.order_deletion(known.state.objects.made.keys().cloned());
+            let volumes = known.state.objects.made.keys().cloned();
+            updates.order_deletion_by(mode.act(), volumes);
         }
         self.fleet.record(updates, by).await?;
         Ok(known.entity)

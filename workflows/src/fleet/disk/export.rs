@@ -17,7 +17,7 @@ use vsiflow_steps::{
 
 use super::known::KnownDisk;
 use crate::fleet::{DiskHandle, ErrorKind, Fleet, FleetError};
-use crate::{data_disk, record::kind, vsi_graph};
+use crate::{record::kind, vsi_graph};
 
 /// A disk that is being exported. It does not hold the fleet.
 pub struct DiskToExport {
@@ -52,8 +52,7 @@ impl DiskHandle<'_> {
                 let known = self.fleet.data_disk_to_export(namespace, name).await?;
                 users = self.fleet.users_of_disk(&known).await?;
                 let disk = &known.record.disk;
-                let volume = data_disk::volume(disk, &known.entity);
-                (known.entity.clone(), disk.host.clone(), volume)
+                (known.entity.clone(), disk.host.clone(), known.volume())
             }
         };
         let object = match snapshot {
@@ -184,22 +183,27 @@ impl DiskToExport {
         Ok(hash.map_err(Failure::from)?)
     }
 
-    /// Checks that nothing wrote to the disk since it was opened, that no active or saved guest has it, that
-    /// nothing is a layer over it, and that no guest of its VSIs writes to another file instead.
+    /// Checks that the disk is the file that the journal recorded, that nothing wrote to it since it was opened, that
+    /// no active or saved guest has it, that nothing is a layer over it, and that no guest of its VSIs writes to another
+    /// file instead.
     ///
     /// # Errors
-    /// `VSI0228` if the check fails; `VSI0211` if the host shows that the journal is an older copy, since the disk may
-    /// have another file by now; any other error of the host.
+    /// `VSI0228` if the check fails; `VSI0236` if it is another file; `VSI0211` if the host shows that the journal is an
+    /// older copy, since the disk may have another file by now; any other error of the host.
     pub async fn unchanged(&self) -> Result<(), FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         ownership::none_ahead(&self.question, &ports, &domains)?;
+        guards::is_whole_disk(&self.question, &ports, &self.volume.key)?;
+        guards::is_the_recorded(&self.question, &ports, &self.volume).await?;
         self.unlayered(&ports, &domains).await?;
         for DiskUser { uid, named } in &self.users {
             let Some(domain) = domains.iter().find(|domain| domain.uuid == *uid) else {
                 continue;
             };
-            if let Some(file) = own_disks::foreign_file(&ports, domain, named).await? {
+            if let Some(file) =
+                own_disks::foreign_file(&self.question, &ports, domain, named).await?
+            {
                 let title = title(domain);
                 return Err(self.in_use(&format!("domain {title} may write to {file} instead")));
             }

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState};
+use vsiflow_steps::{names, ports::VolumeKey};
 
-use crate::fleet::index::Known;
+use crate::fleet::{Fleet, index::Known};
 use crate::{
     data_disk,
     phase::Phase,
-    record::{DiskRecord, disk_uid, kind},
+    record::{DiskRecord, VsiRecord, disk_entity, disk_uid, kind},
 };
 
 /// The UIDs of data disks that are not deleted, by namespace and name.
@@ -68,8 +69,36 @@ impl KnownDisk {
         (&disk.namespace, &disk.name)
     }
 
+    /// The volume that it is now.
+    pub(in crate::fleet) fn volume(&self) -> VolumeKey {
+        let first = data_disk::first_volume(&self.record.disk, &self.entity);
+        data_disk::current_volume(&first, &self.state.objects)
+    }
+
+    /// All its volumes that may exist, the one that it is now first.
+    pub(in crate::fleet) fn volumes(&self) -> Vec<VolumeKey> {
+        data_disk::volumes(&self.record.disk, &self.entity, &self.state.objects)
+    }
+
     pub(in crate::fleet) fn is_used_by(&self, vsi: &Known) -> bool {
         uids_of(vsi).any(|uid| uid == self.uid)
+    }
+}
+
+impl Fleet {
+    /// The volumes that the data disks of a VSI are now.
+    pub(in crate::fleet) fn present_volumes(&self, record: &VsiRecord) -> Vec<VolumeKey> {
+        let volumes = record.volumes().into_iter();
+        volumes.map(|first| self.present_volume(first)).collect()
+    }
+
+    fn present_volume(&self, first: VolumeKey) -> VolumeKey {
+        let disk = names::numbered_data_disk(&first.name);
+        let entity = disk.and_then(|(uid, _)| disk_entity(uid).ok());
+        match entity.and_then(|entity| self.engine.entity(&entity)) {
+            Some(state) => data_disk::current_volume(&first, &state.objects),
+            None => first,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{model::Failure, step::Step as _};
-use vsiflow_steps::disk::GrowVolume;
+use vsiflow_steps::{disk::GrowVolume, error, guards};
 
 use crate::fleet::{
     Condition, DiskHandle, Fleet, FleetError, Metadata,
@@ -18,7 +18,6 @@ use crate::fleet::{
     vsi::object::{annotations, rfc3339},
 };
 use crate::{
-    data_disk,
     record::kind,
     spec::{DesiredDataDisk, desired::DiskOrigin, documents},
 };
@@ -161,19 +160,30 @@ impl Fleet {
             None => self.output_of(GrowVolume::NAME, state).await?,
             Some(_) => Value::Null,
         };
+        let present = state
+            .objects
+            .made
+            .get(&guards::object_name(&known.volume()));
+        let is_half = !known.is_deleted() && present.is_some_and(guards::is_being_replaced);
         let legacy = known.is_legacy() && users.iter().any(|vsi| vsi.state.reached > 0);
         let recorded = state.state.as_ref().map(|(name, _)| name.to_string());
         let phase = match recorded {
             _ if poison.is_some() => UNREADABLE.to_owned(),
+            _ if is_half => "Restoring".to_owned(),
             _ if legacy => "Ready".to_owned(),
             recorded => recorded.unwrap_or_else(|| "Pending".to_owned()),
         };
         let detail = state.state.as_ref().map(|(_, detail)| detail.to_string());
+        let half = is_half.then(|| {
+            let why = "its restoration was begun and not finished";
+            error::HALF_RESTORED.failure(why)
+        });
         let remedy = |why: &Failure| format!("{why}. {}", why.remedy);
         let unreadable = poison.as_ref().map(remedy);
         let failure = poison.or_else(|| self.obstacle(&known.entity));
         let failed = failure.as_ref().map(ToString::to_string);
-        let description = unreadable.or(failed).or(detail);
+        let half = half.as_ref().map(remedy);
+        let description = unreadable.or(failed).or(half).or(detail);
         let description = description.unwrap_or_default();
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
@@ -192,7 +202,7 @@ impl Fleet {
             phase,
             observed_generation: state.observed_generation(),
             host: disk.host.clone(),
-            volume: data_disk::volume(disk, &known.entity).to_string(),
+            volume: known.volume().to_string(),
             capacity: grown.get("capacity").and_then(Value::as_u64),
             run_id: state.runs.last().map(ToString::to_string),
             used_by: users.iter().map(|vsi| vsi.label()).collect(),

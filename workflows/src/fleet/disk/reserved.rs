@@ -1,6 +1,5 @@
 //! Reserved volumes: those that no document may name as its data disk.
 
-use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{error, names};
 
@@ -52,10 +51,13 @@ impl Fleet {
         for other in others.filter(|other| other.pool == disk.pool) {
             let is_same = match &other.source {
                 DiskOrigin::Existing { volume: another } => another == volume,
-                DiskOrigin::Made { uid: Some(uid), .. } => uid.to_string() == volume,
+                DiskOrigin::Made { uid: Some(uid), .. } => names::is_of_data_disk(volume, *uid),
                 DiskOrigin::Made { uid: None, .. } => {
                     match self.disks().find(&vsi.namespace, &other.name).await {
-                        Ok(entity) => entity.id() == volume,
+                        Ok(entity) => entity
+                            .id()
+                            .parse()
+                            .is_ok_and(|uid| names::is_of_data_disk(volume, uid)),
                         Err(error) if error.kind == ErrorKind::NotFound => false,
                         Err(error) => return Err(error),
                     }
@@ -68,11 +70,11 @@ impl Fleet {
         Ok(false)
     }
 
-    /// Whether the volume is the data disk of another namespace: the volume of a data disk is named by the
+    /// Whether the volume is the data disk of another namespace: the volumes of a data disk are named by the
     /// disk's UID.
     async fn is_of_another(&self, namespace: &str, volume: &str) -> Result<bool, FleetError> {
-        let entity = volume.parse::<Uuid>().ok();
-        let entity = entity.and_then(|uid| disk_entity(uid).ok());
+        let entity = names::numbered_data_disk(volume);
+        let entity = entity.and_then(|(uid, _)| disk_entity(uid).ok());
         let Some(state) = entity.and_then(|entity| self.engine.entity(&entity)) else {
             return Ok(false);
         };

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
-use vsiflow_steps::{ports::VolumeKey, vsi::require_references::UnresolvedRef};
+use vsiflow_steps::{names, ports::VolumeKey, vsi::require_references::UnresolvedRef};
 
 use crate::fleet::{
     Applied, Change, ErrorKind, FleetError, disk::known::KnownDisk, index::Known,
@@ -62,20 +62,13 @@ pub(in crate::fleet) fn create(
     updates: &mut DesiredUpdates,
 ) -> Result<(Uuid, Applied), FleetError> {
     let disk = &request.disk;
-    let volume = VolumeKey {
-        pool: disk.pool.clone(),
-        name: uid.to_string(),
-    };
-    // A disk that came with an adopted VSI belongs to this journal with it.
-    let came = |vsi: &Known| {
-        let on_host = vsi.record.vsi.host == disk.host && !vsi.is_deleted();
-        on_host && vsi.record.adopted.is_some() && vsi.record.volumes().contains(&volume)
-    };
+    let came = came_with(disk, uid, vsis)?;
     let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
     let record = DiskRecord {
         disk: disk.clone(),
-        recorded: vsis.iter().any(came),
+        recorded: came,
         made: false,
+        adopted: came,
         turn: None,
         unresolved_refs: request.unresolved_refs.clone(),
     };
@@ -83,6 +76,30 @@ pub(in crate::fleet) fn create(
     updates.add(entity.clone(), data_disk::NAME, supersede, &record, None)?;
     let applied = Applied::of_disk(disk, entity, Change::Created);
     Ok((uid, applied))
+}
+
+/// Whether the disk came with an adopted VSI, and belongs to this journal with it.
+///
+/// # Errors
+/// `VSI0757` if it came with a VSI of another namespace.
+fn came_with(disk: &DesiredDataDisk, uid: Uuid, vsis: &[Known]) -> Result<bool, FleetError> {
+    let is_its =
+        |volume: &VolumeKey| volume.pool == disk.pool && names::is_of_data_disk(&volume.name, uid);
+    let brought = vsis.iter().filter(|vsi| {
+        let is_there = vsi.record.vsi.host == disk.host && !vsi.is_deleted();
+        is_there && vsi.record.adopted.is_some() && vsi.record.volumes().iter().any(is_its)
+    });
+    let (own, foreign): (Vec<_>, Vec<_>) =
+        brought.partition(|vsi| vsi.record.vsi.namespace == disk.namespace);
+    let Some(owner) = foreign.first().filter(|_| own.is_empty()) else {
+        return Ok(!own.is_empty());
+    };
+    let message = format!("the UID {uid} is that of a disk of vsi/{}", owner.label());
+    let failure = Failure::new(FailureClass::Blocked, "VSI0757", message)
+        .of_object(format!("{}/{}", kind::DISK, full_name(disk)))
+        .on_host(&disk.host)
+        .with_remedy("remove metadata.uid from the document, or write it in the VSI's namespace");
+    Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
 pub(in crate::fleet) fn change(
@@ -100,7 +117,8 @@ pub(in crate::fleet) fn change(
         applied.change = Change::Configured;
     }
     let in_use = |vsi: &Known| vsi.state.reached > 0 && known.is_used_by(vsi);
-    let unmade = found || known.is_legacy() && !vsis.iter().any(in_use);
+    let came = !known.is_made() && !known.record.adopted && came_with(disk, known.uid, vsis)?;
+    let unmade = found || came || known.is_legacy() && !vsis.iter().any(in_use);
     if applied.plan.is_empty() && !unmade {
         return Ok(applied);
     }
@@ -120,8 +138,9 @@ pub(in crate::fleet) fn change(
             },
             ..disk.clone()
         },
-        recorded: known.record.recorded || known.is_legacy(),
+        recorded: known.record.recorded || came || known.is_legacy(),
         made: known.is_made(),
+        adopted: known.record.adopted || came,
         turn: None,
         unresolved_refs: request.unresolved_refs.clone(),
     };

@@ -19,7 +19,7 @@ use crate::{
     record::{group_entity, kind},
     spec::{
         Resolved,
-        group::{ResolvedGroup, ResolvedItem},
+        group::{LateProblem, ResolvedGroup, ResolvedItem},
     },
 };
 
@@ -109,6 +109,11 @@ impl Fleet {
             let mut items = Vec::new();
             for item in &wave.items {
                 let known = before.and_then(|before| before.item(&item.name));
+                let template = match known.filter(|_| group.lacks(&item.name)) {
+                    // It was removed, and what it was made from is no longer there.
+                    Some(known) => known.template.clone(),
+                    None => self.item_template(item, known, dry).await?,
+                };
                 let replicas = item.pool.desired.replicas;
                 items.push(ItemRecord {
                     name: item.name.clone(),
@@ -116,7 +121,7 @@ impl Fleet {
                     replicas: replicas.or(known.and_then(|known| known.replicas)),
                     strategy: item.pool.desired.strategy,
                     remove_after: item.remove_after.clone(),
-                    template: self.item_template(item, known, dry).await?,
+                    template,
                 });
             }
             waves.push(WaveRecord {
@@ -136,6 +141,10 @@ impl Fleet {
             opened: before.map(|one| one.opened.clone()).unwrap_or_default(),
             removed: before.map(|one| one.removed.clone()).unwrap_or_default(),
             resolved: before.map(|one| one.resolved.clone()).unwrap_or_default(),
+            filled: match before {
+                Some(before) => self.filled_that_stay(group, before, dry).await?,
+                None => BTreeMap::new(),
+            },
             found: match before {
                 Some(before) => self.outputs_that_stay(group, before, dry).await?,
                 None => BTreeMap::new(),
@@ -154,6 +163,32 @@ impl Fleet {
         self.template_after(&item.pool, &earlier, dry).await
     }
 
+    /// Refuses documents of groups with problems that their records do not excuse, before any host is asked.
+    pub(in crate::fleet) async fn refuse_late_problems(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        if resolved.groups.iter().all(|group| group.late.is_empty()) {
+            return Ok(());
+        }
+        let known = self.living::<GroupRecord>().await?;
+        for group in &resolved.groups {
+            let record = matching(group, &known).map(|known| &known.record);
+            let is_excused =
+                |late: &&LateProblem| record.is_some_and(|record| record.excuses(late));
+            let mut late = group.late.iter();
+            if let Some(LateProblem { problem, .. }) = late.find(|late| !is_excused(late)) {
+                let message = format!(
+                    "{}, {}: {}",
+                    problem.document, problem.path, problem.message
+                );
+                let code = problem.code.as_str();
+                return Err(refused(code, &problem.object, &message, &problem.remedy));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses, before anything is made, invalid changes of groups, and documents of pools or VSIs that
     /// a group makes.
     pub(in crate::fleet) async fn refuse_groups(
@@ -169,13 +204,16 @@ impl Fleet {
         if let (true, Some((_, _, failure))) = (concerns, lost.into_iter().next()) {
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
-        if !resolved.pools.is_empty() {
-            let pools = self.living::<PoolRecord>().await?;
-            refuse_pools(resolved, &groups, &pools)?;
-        }
+        let pools = if concerns {
+            self.living::<PoolRecord>().await?
+        } else {
+            Vec::new()
+        };
+        refuse_pools(resolved, &groups, &pools)?;
         refuse_members(resolved, &groups)?;
         for group in &resolved.groups {
-            Box::pin(self.refuse_group(group, matching(group, &groups), resolved)).await?;
+            let known = matching(group, &groups);
+            Box::pin(self.refuse_group(group, known, &pools, resolved)).await?;
         }
         Ok(())
     }
@@ -184,6 +222,7 @@ impl Fleet {
         &self,
         group: &ResolvedGroup,
         known: Option<&KnownGroup>,
+        pools: &[KnownPool],
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
         let full_name = format!("{}/{}", group.namespace, group.name);
@@ -201,12 +240,11 @@ impl Fleet {
             }
             self.refuse_group_change(group, known, &full_name).await?;
         }
-        let pools = self.living::<PoolRecord>().await?;
         for item in group.items() {
             if known.is_some_and(|known| known.record.removed.contains(&item.name)) {
                 continue;
             }
-            self.refuse_item(group, item, known, &pools, resolved)
+            self.refuse_item(group, item, known, pools, resolved)
                 .await?;
         }
         Ok(())
@@ -228,6 +266,14 @@ impl Fleet {
                 return Err(refused("VSI0732", full_name, &message, remedy));
             }
         }
+        let mut given_up = group
+            .items()
+            .filter(|item| before.removed.contains(&item.name));
+        if let Some(item) = given_up.find(|item| item.remove_after.is_none()) {
+            let message = format!("{} was removed for good, and is not made again", item.name);
+            let remedy = "leave its removeAfter, or remove it from the document; a member that is needed again takes another name";
+            return Err(refused("VSI0732", full_name, &message, remedy));
+        }
         for item in group.items() {
             let earlier = before.item(&item.name);
             let stays = |_: &&ItemRecord| !before.removed.contains(&item.name);
@@ -240,7 +286,7 @@ impl Fleet {
         self.refuse_removed(group, known, full_name)
     }
 
-    /// Refuses references to the addresses of removed members: they can no longer be resolved.
+    /// Refuses outputs of removed members, and references to their addresses: they can no longer be read.
     fn refuse_removed(
         &self,
         group: &ResolvedGroup,
@@ -248,6 +294,13 @@ impl Fleet {
         full_name: &str,
     ) -> Result<(), FleetError> {
         let before = &known.record;
+        let mut outputs = group.outputs.iter();
+        if let Some(output) = outputs.find(|output| before.comes_too_late(output)) {
+            let (name, item) = (&output.name, &output.item);
+            let message = format!("output {name} is of {item}, which was removed from this group");
+            let remedy = "take it from a member that stays, or remove it";
+            return Err(refused("VSI0604", full_name, &message, remedy));
+        }
         for item in group.items() {
             let resolved = before.resolved.get(&item.name);
             for reference in address_references(&item.pool.template) {
@@ -301,7 +354,8 @@ impl Fleet {
         let (namespace, pool) = (&desired.namespace, &desired.name);
         self.refuse_foreign(uid, namespace, pool, 0..replicas)
             .await?;
-        self.refuse_foreign_disks(uid, desired, replicas).await
+        self.refuse_foreign_disks(uid, desired, replicas, pools)
+            .await
     }
 }
 

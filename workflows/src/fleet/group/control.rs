@@ -1,8 +1,10 @@
-//! Commands for groups: delete, scale and retry.
+//! Commands for groups: delete and take that back, scale and retry.
 
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use crate::fleet::{Fleet, FleetError, GroupHandle};
+use crate::fleet::{
+    Fleet, FleetError, GroupHandle, group::known::record_group, store::DesiredUpdates,
+};
 use crate::{
     group::{self, GroupRecord},
     orders,
@@ -36,6 +38,39 @@ impl GroupHandle<'_> {
         }
         self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)
+    }
+
+    /// Takes back the deletion of a group, with those of its pools. Returns whether it was being deleted.
+    ///
+    /// # Errors
+    /// When there is no group of that name.
+    pub async fn cancel_deletion(
+        self,
+        namespace: &str,
+        name: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let fleet = self.fleet;
+        // No look may order the deletion of a pool between what is taken back and the record.
+        let one_look = fleet.pools.looking.lock().await;
+        let known = fleet
+            .find_record::<GroupRecord>(namespace, name, false)
+            .await?;
+        if !fleet.voids_ending(&known, &by).await? {
+            return Ok(false);
+        }
+        for (item, pool) in fleet.pools_of_group(known.record.uid).await? {
+            if !known.record.removed.contains(&item) {
+                Box::pin(fleet.take_back_pool(&pool, by.clone())).await?;
+            }
+        }
+        let mut updates = DesiredUpdates::default();
+        record_group(&known, &known.record, &mut updates)?;
+        fleet.order_members(&mut updates);
+        fleet.record(updates, by).await?;
+        drop(one_look);
+        fleet.work_on_pools([known.entity]);
+        Ok(true)
     }
 
     /// Records how many members a pool of a group should have, and starts to work on it.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::vsi::ReadyGuest;
 
@@ -19,6 +20,9 @@ use crate::{
 
 /// How many guests are probed at the same time.
 const PARALLEL: usize = 16;
+
+/// The numbers of the members that a gate waits for, by pool.
+pub(super) type AwaitedMembers = BTreeMap<Uuid, BTreeSet<u32>>;
 
 /// What the probed members showed.
 #[derive(Default)]
@@ -40,12 +44,16 @@ impl Fleet {
         let Some(pools) = pools_that_stay(wave, removed, pools) else {
             return Ok(Some("a pool is not made yet".to_owned()));
         };
-        if pools.iter().all(|pool| pool.record.replicas == 0) {
+        let mut awaited = AwaitedMembers::new();
+        for pool in &pools {
+            awaited.insert(pool.record.uid, self.awaited_members(pool).await?);
+        }
+        if awaited.values().all(BTreeSet::is_empty) {
             // It waits for no member.
             return Ok(None);
         }
         if let Some(journals) = self.pools.journals() {
-            return Box::pin(self.gate_over(journals, &wave.gate, &pools)).await;
+            return Box::pin(self.gate_over(journals, &wave.gate, &pools, awaited)).await;
         }
         let mut ready = Vec::new();
         for pool in pools {
@@ -64,6 +72,20 @@ impl Fleet {
             Quorum::Any if probed.any => None,
             Quorum::Any | Quorum::All => probed.lacking,
         })
+    }
+
+    /// The numbers of the members that a gate waits for. A cordoned member that is gone is not made again.
+    async fn awaited_members(&self, pool: &KnownPool) -> Result<BTreeSet<u32>, FleetError> {
+        let record = &pool.record;
+        let mut numbers: BTreeSet<_> = (0..record.replicas).collect();
+        let is_unknown =
+            self.pools.journals().is_some() && self.pools.report(&pool.entity).is_none();
+        if !is_unknown && !record.cordoned.is_empty() {
+            let there = self.uids_of_members(pool).await?;
+            numbers
+                .retain(|number| there.contains_key(number) || !record.cordoned.contains(number));
+        }
+        Ok(numbers)
     }
 
     /// Probes ready members until their answers decide whether the gate opens.

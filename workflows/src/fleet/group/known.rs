@@ -1,20 +1,62 @@
 //! Looks up groups, their pools and their members in the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Precedence};
+use vsiflow_engine::model::{EntityId, EntityState, Precedence};
 
 use crate::{
     fleet::{
         Fleet, FleetError, GroupHandle,
         known::{KnownGroup, KnownPool},
         store::DesiredUpdates,
+        unreadable::DesiredReading,
     },
     group::{self, GroupRecord},
+    phase,
     pool::PoolRecord,
     record::{group_entity, kind},
 };
+
+/// Which group makes each pool, with the generation of the record that says so: a group reads its own pools alone.
+#[derive(Default)]
+pub(in crate::fleet) struct PoolMakers(Mutex<BTreeMap<EntityId, PoolMaker>>);
+
+#[derive(Clone, Copy)]
+struct PoolMaker {
+    generation: u64,
+    /// `None` if the pool has a document of its own.
+    group: Option<Uuid>,
+}
+
+impl PoolMakers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EntityId, PoolMaker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group that makes a pool; `None` if its newest record is to be read.
+    fn get(&self, pool: &EntityId, state: &EntityState) -> Option<Option<Uuid>> {
+        let desired = state.desired.as_ref()?;
+        let maker = self.lock().get(pool).copied();
+        let maker = maker.filter(|maker| maker.generation == desired.generation);
+        maker.map(|maker| maker.group)
+    }
+
+    fn put(&self, pool: &EntityId, state: &EntityState, group: Option<Uuid>) {
+        if let Some(desired) = &state.desired {
+            let generation = desired.generation;
+            let maker = PoolMaker { generation, group };
+            self.lock().insert(pool.clone(), maker);
+        }
+    }
+
+    fn forget(&self, pool: &EntityId) {
+        self.lock().remove(pool);
+    }
+}
 
 impl KnownGroup {
     /// Whether this group makes, or would make, a pool of that name. Not one that it removed for good.
@@ -81,13 +123,33 @@ impl Fleet {
         &self,
         group: Uuid,
     ) -> Result<BTreeMap<String, KnownPool>, FleetError> {
-        let pools = self.living::<PoolRecord>().await?.into_iter();
-        let own = pools.filter_map(|pool| {
-            let of = pool.record.of_group.as_ref()?;
-            let item = of.item.clone();
-            (of.uid == group).then_some((item, pool))
-        });
-        Ok(own.collect())
+        let mut own = BTreeMap::new();
+        for (entity, state) in self.entities_of(kind::POOL) {
+            if phase::is_gone(&entity, &state) {
+                self.pools.makers.forget(&entity);
+                continue;
+            }
+            let maker = self.pools.makers.get(&entity, &state);
+            if maker.is_some_and(|maker| maker != Some(group)) {
+                continue;
+            }
+            let read = self.read_desired::<PoolRecord>(&entity, &state).await?;
+            let DesiredReading::Record(record) = read else {
+                continue;
+            };
+            let of = record.of_group.as_ref();
+            self.pools.makers.put(&entity, &state, of.map(|of| of.uid));
+            if let Some(of) = of.filter(|of| of.uid == group) {
+                let item = of.item.clone();
+                let pool = KnownPool {
+                    entity,
+                    state,
+                    record,
+                };
+                own.insert(item, pool);
+            }
+        }
+        Ok(own)
     }
 
     /// How many members a group has or should have; a group without members counts as one.

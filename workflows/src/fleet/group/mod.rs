@@ -3,6 +3,7 @@
 
 pub(in crate::fleet) mod apply;
 mod control;
+mod earlier;
 mod gate;
 pub(in crate::fleet) mod known;
 mod object;
@@ -10,12 +11,14 @@ mod outputs;
 pub(in crate::fleet) mod over_journals;
 mod plan;
 mod questions;
+mod read;
 mod reconcile;
 mod restore;
 mod values;
 
 pub use object::{GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave};
 pub use outputs::FoundOutput;
+pub(in crate::fleet) use questions::ReadOutputs;
 
 use vsiflow_engine::{
     executor::By,

@@ -10,7 +10,7 @@ use crate::fleet::{
     Condition, Fleet, FleetError, GroupHandle, Metadata, OtherJournal, PoolMember,
     group::reconcile::GroupPools,
     known::KnownGroup,
-    pool::template,
+    pool::object::{disk_templates, template_json},
     unreadable::{LostEntity, UNREADABLE},
     vsi::conditions::condition,
     vsi::object::rfc3339,
@@ -18,7 +18,10 @@ use crate::fleet::{
 use crate::{
     group::{self, GroupOutcome, GroupRecord, ItemRecord, ItemState, OutputValue, decide},
     record::kind,
-    spec::documents,
+    spec::{
+        documents,
+        group::{Gate, GateProbe, OutputPlace, OutputSource},
+    },
 };
 
 /// A group.
@@ -202,7 +205,7 @@ impl Fleet {
         }
     }
 
-    async fn group_object(
+    pub(super) async fn group_object(
         &self,
         group: &KnownGroup,
         others: &[OtherJournal<'_>],
@@ -303,20 +306,38 @@ impl Fleet {
             _ => None,
         };
         let name = |wave: usize| group.wave_name(wave).to_owned();
+        let unchecked = || {
+            let is_asking = self.pools.drives(&group.entity);
+            let why = if is_asking {
+                "its members are being asked"
+            } else {
+                "it is not being checked now, as no process works on the group here"
+            };
+            why.to_owned()
+        };
         match outcome {
             GroupOutcome::Available | GroupOutcome::Gone => String::new(),
             GroupOutcome::Gate(wave) => {
                 let why = self.pools.closed_gate(&group.entity);
-                let why = blocked.or(why).unwrap_or_default();
+                let why = blocked.or(why).unwrap_or_else(unchecked);
                 format!("the gate of wave {} is closed: {why}", name(wave))
             }
             GroupOutcome::Outputs(wave) => {
                 let why = self.pools.closed_gate(&group.entity);
-                let why = blocked.or(why).unwrap_or_default();
+                let why = blocked.or(why).unwrap_or_else(unchecked);
                 format!("wave {}: an output is not read yet: {why}", name(wave))
             }
             GroupOutcome::Progressing(wave) => blocked.unwrap_or_else(|| {
-                format!("wave {}: {ready} of {members} members ready", name(wave))
+                let ready = format!("wave {}: {ready} of {members} members ready", name(wave));
+                let open = group.record.waves.iter();
+                let open = open.filter(|one| group.record.is_open(one));
+                // What is made from them waits.
+                let unread = open.flat_map(|one| group.unread(one, &found.pools));
+                let unread: Vec<_> = unread.map(|output| output.name.as_str()).collect();
+                match unread.as_slice() {
+                    [] => ready,
+                    names => format!("{ready}; not read yet: output {}", names.join(", ")),
+                }
             }),
             GroupOutcome::Held => group.not_ordered().to_string(),
             GroupOutcome::Stuck(wave, item) => {
@@ -403,19 +424,59 @@ fn spec(record: &GroupRecord) -> Value {
             "name": wave.name,
             "members": single.into_iter().map(item).collect::<Vec<_>>(),
             "pools": pools.into_iter().map(item).collect::<Vec<_>>(),
-            "gate": wave.gate,
+            "gate": gate(&wave.gate),
         })
     });
-    json!({"release": record.release, "waves": waves.collect::<Vec<_>>()})
+    let mut shown = json!({"release": record.release, "waves": waves.collect::<Vec<_>>()});
+    if let (false, Some(fields)) = (record.outputs.is_empty(), shown.as_object_mut()) {
+        let outputs = record.outputs.iter().map(output);
+        fields.insert("outputs".to_owned(), outputs.collect());
+    }
+    shown
+}
+
+/// A gate, as documents write it.
+fn gate(gate: &Gate) -> Value {
+    let probes = gate.probes.iter().map(|probe| match probe {
+        GateProbe::Guest(probe) => json!(probe),
+        GateProbe::Command(command) => json!({"agentCommand": command}),
+    });
+    let mut shown = json!({"members": gate.members});
+    if let (false, Some(fields)) = (gate.probes.is_empty(), shown.as_object_mut()) {
+        fields.insert("probes".to_owned(), probes.collect());
+    }
+    shown
+}
+
+/// An output, as documents write it.
+fn output(output: &OutputSource) -> Value {
+    let member = format!("{}-{}", output.item, output.number);
+    let (name, secret) = (&output.name, output.secret);
+    match &output.from {
+        OutputPlace::File(file) => {
+            json!({"name": name, "member": member, "file": file, "secret": secret})
+        }
+        OutputPlace::Console(console) => {
+            json!({"name": name, "member": member, "console": console, "secret": secret})
+        }
+    }
 }
 
 fn item(item: &ItemRecord) -> Value {
-    let spec = crate::fleet::vsi::object::spec_of(&template::record(&item.template));
-    json!({
+    let mut shown = json!({
         "name": item.name,
-        "replicas": item.replicas,
-        "strategy": item.strategy,
         "removeAfter": item.remove_after,
-        "template": {"metadata": {"labels": item.template.vsi.labels}, "spec": spec},
-    })
+        "template": template_json(&item.template),
+    });
+    let Some(fields) = shown.as_object_mut() else {
+        return shown;
+    };
+    if !item.single {
+        fields.insert("replicas".to_owned(), json!(item.replicas));
+        fields.insert("strategy".to_owned(), json!(item.strategy));
+    }
+    if !item.template.disks.is_empty() {
+        fields.insert("diskTemplates".to_owned(), disk_templates(&item.template));
+    }
+    shown
 }

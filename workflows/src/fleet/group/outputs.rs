@@ -14,7 +14,7 @@ use crate::fleet::{
     known::{KnownGroup, KnownPool},
 };
 use crate::{
-    group::{GroupRecord, OutputValue, WaveRecord},
+    group::{FilledOutput, GroupRecord, ItemRecord, OutputValue, WaveRecord, is_same_place},
     spec::{
         ResolvedVsi,
         group::{OutputPlace, OutputSource, ResolvedGroup},
@@ -80,13 +80,16 @@ impl GroupHandle<'_> {
             Some(OutputValue::Secret(secret)) => {
                 Ok(FoundOutput(self.fleet.secrets.get(secret).await?))
             }
-            None => Err(refused(
-                format!("output {key} was not read yet: its wave is not up"),
-                format!(
-                    "`vsiflow describe group/{}` says what it waits for",
-                    group.label()
-                ),
-            )),
+            None => {
+                let why = Box::pin(self.fleet.why_unread(&group, key)).await?;
+                Err(refused(
+                    format!("output {key} was not read yet: {why}"),
+                    format!(
+                        "`vsiflow describe group/{}` says what it waits for",
+                        group.label()
+                    ),
+                ))
+            }
         }
     }
 }
@@ -114,17 +117,40 @@ impl Fleet {
     ) -> Result<BTreeMap<String, OutputValue>, FleetError> {
         let mut stay = BTreeMap::new();
         for output in &group.outputs {
-            let mut earlier = before.outputs.iter();
-            let is_same = |other: &OutputSource| {
-                (&other.item, other.number, &other.from)
-                    == (&output.item, output.number, &output.from)
-            };
-            let earlier = earlier.find(|other| other.name == output.name);
-            let stays = earlier.is_some_and(|other| is_same(other) || !before.has_member(other));
-            let value = before.found.get(&output.name).filter(|_| stays);
+            let value = before.found.get(&output.name);
+            let value = value.filter(|_| before.keeps_output(output));
             if let Some(value) = value {
                 let value = self.value_of_output(output, value, dry).await?;
                 stay.extend(value.map(|value| (output.name.clone(), value)));
+            }
+        }
+        Ok(stay)
+    }
+
+    /// The outputs that templates were filled with, stored as the document wants them now, without those that left the
+    /// document. A `dry` run stores nothing.
+    pub(super) async fn filled_that_stay(
+        &self,
+        group: &ResolvedGroup,
+        before: &GroupRecord,
+        dry: bool,
+    ) -> Result<BTreeMap<String, BTreeMap<String, FilledOutput>>, FleetError> {
+        let mut stay = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for (item, filled_before) in &before.filled {
+            for (name, earlier) in filled_before {
+                let mut outputs = group.outputs.iter();
+                let Some(output) = outputs.find(|output| output.name == *name) else {
+                    continue;
+                };
+                let mut kept = earlier.clone();
+                let mut source = earlier.source.iter();
+                // What was a secret at another place stays one.
+                if output.secret || source.any(|source| is_same_place(source, output)) {
+                    let value = self.value_of_output(output, &earlier.value, dry).await?;
+                    kept.value = value.unwrap_or(kept.value);
+                }
+                let of_item = stay.entry(item.clone()).or_default();
+                of_item.insert(name.clone(), kept);
             }
         }
         Ok(stay)
@@ -156,25 +182,31 @@ impl Fleet {
         })
     }
 
-    /// The values of those outputs of a group that were read, by name.
+    /// The values of those outputs for an item, as far as they are known, by name.
     pub(super) async fn output_texts(
         &self,
         group: &GroupRecord,
+        item: &ItemRecord,
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, String>, FleetError> {
         let mut texts = BTreeMap::new();
-        let values = group.found.iter().filter(|(name, _)| names.contains(*name));
-        for (name, value) in values {
-            let text = match value {
-                OutputValue::Shown(text) => text.clone(),
-                OutputValue::Secret(secret) => {
-                    let secret = self.secrets.get(secret).await?;
-                    String::from_utf8_lossy(secret.expose()).into_owned()
-                }
-            };
-            texts.insert(name.clone(), text);
+        for name in names {
+            if let Some(value) = group.output_for(&item.name, name) {
+                texts.insert(name.clone(), self.output_text(value).await?);
+            }
         }
         Ok(texts)
+    }
+
+    /// The text of an output.
+    pub(super) async fn output_text(&self, value: &OutputValue) -> Result<String, FleetError> {
+        Ok(match value {
+            OutputValue::Shown(text) => text.clone(),
+            OutputValue::Secret(secret) => {
+                let secret = self.secrets.get(secret).await?;
+                String::from_utf8_lossy(secret.expose()).into_owned()
+            }
+        })
     }
 
     /// Reads an output of a member, without storing it.
@@ -221,9 +253,14 @@ impl Fleet {
     }
 }
 
-/// Why an output cannot be read: its member does not exist.
-pub(super) fn not_there(output: &OutputSource) -> String {
-    format!("output {}: its member is not there", output.name)
+/// Why an output cannot be read: its member does not exist. A cordoned one is not made again.
+pub(super) fn not_there(output: &OutputSource, is_cordoned: bool) -> String {
+    let name = &output.name;
+    if is_cordoned {
+        format!("output {name}: its member is not there, and is made again once it is uncordoned")
+    } else {
+        format!("output {name}: its member is not there")
+    }
 }
 
 /// The guest's text without its trailing newlines, if it is valid.

@@ -24,6 +24,8 @@ impl Fleet {
     ) -> Result<Vec<Destroyed>, FleetError> {
         let pools = self.pools_of_group(known.record.uid).await?;
         let is_again = self.lacks_order(known);
+        // An edit of any wave may open the gate after which something is removed.
+        let is_changed = known.record.waves != after.waves;
         let mut lost = Vec::new();
         for item in after.items() {
             let (Some(pool), Some(before)) = (pools.get(&item.name), known.record.item(&item.name))
@@ -41,6 +43,20 @@ impl Fleet {
                 let of_template = template::plan(&before.template, &item.template);
                 let of_members = self.plan_of_members(&pool.record, &changed, of_template);
                 lost.extend(of_members.await?.destroys);
+            }
+            if let Some(wave) = item
+                .remove_after
+                .as_ref()
+                .filter(|_| !is_removed && is_changed)
+            {
+                let members = self.surplus_members(&changed, &(0..u32::MAX)).await?;
+                lost.extend(members.into_iter().map(|lost_member| Destroyed {
+                    why: format!(
+                        "{} is removed once wave {wave} has passed its gate",
+                        item.name
+                    ),
+                    ..lost_member
+                }));
             }
             if is_again {
                 let kept = changed.replicas.max(pool.record.replicas);
@@ -86,6 +102,11 @@ pub(super) fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedCh
             if let Some(earlier_item) = before.item(&item.name) {
                 let is_removed = before.removed.contains(&item.name);
                 changes.extend(item_fields(earlier_item, item, is_removed));
+                if is_removed && item.remove_after.is_none() {
+                    let why =
+                        "it was removed for good, and is not made again: leave its removeAfter";
+                    changes.push(PlannedChange::refused(&item.name, why));
+                }
             }
         }
     }

@@ -4,8 +4,12 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
+use tokio::time::timeout;
 use uuid::Uuid;
 use vsiflow_engine::{model::EntityId, secret::Secret};
 
@@ -22,6 +26,14 @@ use crate::{
     group::WaveRecord,
     spec::group::OutputSource,
 };
+
+/// How long outputs may take to be read together. Shorter than a question, so that what was read is known.
+const LONGEST_READ: Duration = Duration::from_secs(20);
+/// How many members are read at the same time.
+const PARALLEL: usize = 16;
+
+/// What was read of outputs, in their order.
+pub(in crate::fleet) type ReadOutputs = Vec<Learned<Secret>>;
 
 /// The member that a question is about.
 struct MemberInQuestion {
@@ -80,23 +92,30 @@ impl Fleet {
         Ok(None)
     }
 
-    /// The output of a pool's member in whichever journal, or why it cannot be read; `None` while the member
-    /// is asked.
-    pub(super) async fn ask_output(
+    /// The outputs of members in whichever journals, in this order, each with why it cannot be read; `None` while the
+    /// members are asked. A member that is silent keeps nobody else from being read.
+    pub(super) async fn ask_outputs(
         &self,
         group: &KnownGroup,
-        pool: &KnownPool,
-        output: &OutputSource,
-    ) -> Result<Option<Result<Secret, String>>, FleetError> {
-        let member = self.member_in_question(pool, output.number).await?;
-        let question = format!("{} {member} {:?}", output.name, output.from);
-        let asked = &self.pools.outputs_asked;
-        // It may be a secret, so it is not kept here.
-        if let Some(learned) = asked.take(&group.entity, &question) {
-            return learned.map(Some);
+        pools: &BTreeMap<String, KnownPool>,
+        outputs: Vec<OutputSource>,
+    ) -> Result<Option<ReadOutputs>, FleetError> {
+        let mut question = String::new();
+        for output in &outputs {
+            let _ = write!(question, "{} {:?} ", output.name, output.from);
+            if let Some(pool) = pools.get(&output.item) {
+                let member = self.member_in_question(pool, output.number).await?;
+                let _ = write!(question, "{member} ");
+            }
         }
-        let (fleet, pool, output) = (self.for_a_task(), pool.clone(), output.clone());
-        let ask = async move { Box::pin(fleet.text_of_member(&pool, &output)).await };
+        let asked = &self.pools.outputs_asked;
+        // They may be secrets, so they are not kept here.
+        if let Some(learned) = asked.take(&group.entity, &question) {
+            let nothing = |why: String| outputs.iter().map(|_| Ok(Err(why.clone()))).collect();
+            return learned.map(|read| Some(read.unwrap_or_else(nothing)));
+        }
+        let (fleet, pools) = (self.for_a_task(), pools.clone());
+        let ask = async move { Ok(Ok(fleet.texts_of_members(&pools, &outputs).await)) };
         let namespace = &group.record.namespace;
         self.ask(asked, &group.entity, namespace, question, ask);
         Ok(None)
@@ -141,7 +160,10 @@ impl Fleet {
     }
 
     /// The UIDs of a pool's members by number, without those in journals that have not reported.
-    async fn uids_of_members(&self, pool: &KnownPool) -> Result<BTreeMap<u32, Uuid>, FleetError> {
+    pub(super) async fn uids_of_members(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<BTreeMap<u32, Uuid>, FleetError> {
         if self.pools.journals().is_some() {
             let report = self.pools.report(&pool.entity);
             let members = report.iter().flat_map(|report| report.shown());
@@ -157,13 +179,55 @@ impl Fleet {
         Ok(numbered.collect())
     }
 
-    async fn text_of_member(&self, pool: &KnownPool, output: &OutputSource) -> Learned<Secret> {
+    /// Reads outputs, those of one member one after the other.
+    async fn texts_of_members(
+        &self,
+        pools: &BTreeMap<String, KnownPool>,
+        outputs: &[OutputSource],
+    ) -> ReadOutputs {
+        let mut of_members = BTreeMap::<_, Vec<_>>::new();
+        for (place, output) in outputs.iter().enumerate() {
+            let member = (&output.item, output.number);
+            of_members.entry(member).or_default().push(place);
+        }
+        let late = || format!("there was no answer within {} s", LONGEST_READ.as_secs());
+        let texts: ReadOutputs = outputs.iter().map(|_| Ok(Err(late()))).collect();
+        let texts = Mutex::new(texts);
+        let lock = || texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = stream::iter(of_members.into_values());
+        let asked = asked.for_each_concurrent(PARALLEL, |places| async move {
+            for place in places {
+                let Some(output) = outputs.get(place) else {
+                    continue;
+                };
+                let read = Box::pin(self.text_of_member(pools, output)).await;
+                if let Some(text) = lock().get_mut(place) {
+                    *text = read;
+                }
+            }
+        });
+        // What was read until then counts.
+        let _ = timeout(LONGEST_READ, asked).await;
+        texts.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn text_of_member(
+        &self,
+        pools: &BTreeMap<String, KnownPool>,
+        output: &OutputSource,
+    ) -> Learned<Secret> {
+        let Some(pool) = pools.get(&output.item) else {
+            return Ok(Err(not_there(output, false)));
+        };
         if let Some(journals) = self.pools.journals() {
             return Box::pin(self.read_over(journals, pool, output)).await;
         }
         match self.members(pool).await?.members.remove(&output.number) {
             Some(member) => self.read_text(&member, output).await,
-            None => Ok(Err(not_there(output))),
+            None => {
+                let is_cordoned = pool.record.cordoned.contains(&output.number);
+                Ok(Err(not_there(output, is_cordoned)))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
-    group::{known::record_group, outputs::not_there, over_journals::is_unheard},
+    group::{known::record_group, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     placement::is_no_host,
     pool::NextObservation,
@@ -31,7 +31,7 @@ pub(super) struct GroupPools {
 
 /// What an action of a decision came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CarriedOut {
+pub(super) enum CarriedOut {
     /// It is done.
     Done,
     /// It waits for what a guest does not show yet.
@@ -107,6 +107,12 @@ impl Fleet {
             self.work_on_pools(own);
         }
         Box::pin(self.restore_secrets(&group, &found)).await?;
+        if Box::pin(self.record_earlier_outputs(&group, &found.pools)).await? {
+            return Ok(NextObservation {
+                more: true,
+                ..NextObservation::default()
+            });
+        }
         let decision = decide(&found.view);
         let carried_out = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
         let GroupProgress {
@@ -125,6 +131,7 @@ impl Fleet {
             }
             (None, GroupOutcome::Held) => Some(Verdict::Blocked(group.not_ordered())),
             (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
+            (None, GroupOutcome::Progressing(_)) if decision.actions.is_empty() => self.paused(),
             (
                 None,
                 GroupOutcome::Progressing(_) | GroupOutcome::Gate(_) | GroupOutcome::Outputs(_),
@@ -162,7 +169,6 @@ impl Fleet {
         }
         let waves = record.waves.iter().map(|wave| WaveView {
             open: record.is_open(wave),
-            passed: record.opened.contains_key(&wave.name),
             any: wave.gate.members == Quorum::Any,
             unread: group.unread(wave, &pools).next().is_some(),
             items: wave
@@ -229,7 +235,13 @@ impl Fleet {
                     deleted.map(|()| CarriedOut::Done)
                 }
                 GroupAction::Ask(wave) => Box::pin(self.check_gate(group, found, wave)).await,
-                GroupAction::Read(wave) => Box::pin(self.read_later(group, found, wave)).await,
+                GroupAction::Read(wave) => {
+                    let read = Box::pin(self.read_outputs(group, found, wave)).await;
+                    if decision.outcome == GroupOutcome::Outputs(wave) {
+                        self.show_unread(group, &read);
+                    }
+                    read.map(|read| read.carried_out)
+                }
             };
             match carried_out {
                 // The pool is reconciled next.
@@ -279,6 +291,18 @@ impl Fleet {
         }
         if self.awaits_output(group, item, &found.pools).await? {
             return Ok(CarriedOut::Waits);
+        }
+        let new = self.new_outputs(group, item).await?;
+        if !new.is_empty() {
+            let mut record = group.record.clone();
+            record
+                .filled
+                .entry(item.name.clone())
+                .or_default()
+                .extend(new);
+            let what = format!("the outputs for {}", item.name);
+            self.record_progress(group, record, &what).await?;
+            return Ok(CarriedOut::Recorded);
         }
         let known = found.pools.get(&item.name);
         let pool = self.filled(group, item, known).await?;
@@ -362,99 +386,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Checks the gate of a wave, and reads the wave's outputs before it opens.
-    async fn check_gate(
-        &self,
-        group: &KnownGroup,
-        found: &GroupPools,
-        wave: usize,
-    ) -> Result<CarriedOut, FleetError> {
-        let Some(current) = group.record.waves.get(wave) else {
-            return Ok(CarriedOut::Done);
-        };
-        let gate = Box::pin(self.ask_gate(group, current, &found.pools)).await?;
-        let Some(gate) = gate else {
-            return Ok(CarriedOut::Asked);
-        };
-        let read = match gate {
-            Ok(()) => self.read_outputs(group, found, wave).await?,
-            Err(why) => Some(Err(why)),
-        };
-        let Some(read) = read else {
-            return Ok(CarriedOut::Asked);
-        };
-        self.pools.gate(&group.entity, read.clone().err());
-        if read.is_err() {
-            return Ok(CarriedOut::Waits);
-        }
-        // The outputs that were read are in the newest record.
-        let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
-            return Ok(CarriedOut::Done);
-        };
-        let mut record = newest.record.clone();
-        let revision = current.revision(&record.removed);
-        record.opened.insert(current.name.clone(), revision);
-        let what = format!("the gate of wave {}", current.name);
-        self.record_progress(&newest, record, &what).await?;
-        Ok(CarriedOut::Recorded)
-    }
-
-    /// Reads outputs that were added after the gate of their wave opened.
-    async fn read_later(
-        &self,
-        group: &KnownGroup,
-        found: &GroupPools,
-        wave: usize,
-    ) -> Result<CarriedOut, FleetError> {
-        let Some(read) = Box::pin(self.read_outputs(group, found, wave)).await? else {
-            return Ok(CarriedOut::Asked);
-        };
-        self.pools.gate(&group.entity, read.clone().err());
-        Ok(CarriedOut::of(read.is_ok()))
-    }
-
-    /// Reads the outputs of a wave's members and records them. Returns whether all are read, or why one
-    /// cannot be read yet; `None` while a member is asked.
-    async fn read_outputs(
-        &self,
-        group: &KnownGroup,
-        found: &GroupPools,
-        wave: usize,
-    ) -> Result<Option<Result<(), String>>, FleetError> {
-        let Some(current) = group.record.waves.get(wave) else {
-            return Ok(Some(Ok(())));
-        };
-        for output in group.unread(current, &found.pools).cloned() {
-            let Some(pool) = found.pools.get(&output.item) else {
-                return Ok(Some(Err(not_there(&output))));
-            };
-            let Some(read) = self.ask_output(group, pool, &output).await? else {
-                return Ok(None);
-            };
-            let stored = match read {
-                Ok(text) => self.store_output(&output, text).await?,
-                Err(why) => Err(why),
-            };
-            let value = match stored {
-                Ok(value) => value,
-                Err(why) => return Ok(Some(Err(why))),
-            };
-            let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
-                return Ok(Some(Ok(())));
-            };
-            if !newest.record.outputs.contains(&output) {
-                // A newer document reads it elsewhere, or not at all.
-                return Ok(None);
-            }
-            let mut record = newest.record.clone();
-            record.found.insert(output.name.clone(), value);
-            let what = format!("output {}", output.name);
-            self.record_progress(&newest, record, &what).await?;
-        }
-        Ok(Some(Ok(())))
-    }
-
-    async fn record_progress(
+    pub(super) async fn record_progress(
         &self,
         group: &KnownGroup,
         record: GroupRecord,

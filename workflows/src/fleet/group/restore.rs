@@ -4,6 +4,8 @@
 //! derived from them are not. Outputs of guests are read again, and count only if they equal what was
 //! recorded.
 
+use std::collections::BTreeMap;
+
 use vsiflow_engine::{model::Name, secret::SecretError};
 
 use crate::fleet::{
@@ -11,7 +13,7 @@ use crate::fleet::{
     group::{outputs::output_references, reconcile::GroupPools},
     known::KnownGroup,
 };
-use crate::group::OutputValue;
+use crate::spec::group::OutputSource;
 
 impl Fleet {
     /// Restores missing secrets of a group's pools, as far as that is possible now.
@@ -52,8 +54,8 @@ impl Fleet {
         let names = output_references(&self.template_of(item).await?);
         let mut values = Vec::new();
         for name in &names {
-            match group.record.found.get(name) {
-                Some(value) => values.extend(secret_of(value)),
+            match group.record.output_for(&item.name, name) {
+                Some(value) => values.extend(value.secret()),
                 // It is to be read again.
                 None => return Ok(false),
             }
@@ -78,19 +80,37 @@ impl Fleet {
         group: &KnownGroup,
         found: &GroupPools,
     ) -> Result<(), FleetError> {
-        for output in &group.record.outputs {
-            let recorded = group.record.found.get(&output.name).and_then(secret_of);
-            let Some(recorded) = recorded else { continue };
-            if self.secrets.has(recorded).await? {
-                continue;
-            }
-            let Some(pool) = found.pools.get(&output.item) else {
+        let record = &group.record;
+        let read = record.outputs.iter();
+        let read = read.filter_map(|output| Some((output, record.found.get(&output.name)?)));
+        let filled = record.filled.values().flat_map(BTreeMap::values);
+        let filled = filled.filter_map(|filled| Some((filled.source.as_ref()?, &filled.value)));
+        let mut missing = Vec::new();
+        for (output, value) in read.chain(filled) {
+            let Some(recorded) = value.secret() else {
                 continue;
             };
+            let output = OutputSource {
+                secret: true,
+                ..output.clone()
+            };
+            let is_there = found.pools.contains_key(&output.item);
+            if is_there && !missing.contains(&output) && !self.secrets.has(recorded).await? {
+                missing.push(output);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let asked = self.ask_outputs(group, &found.pools, missing.clone());
+        let Some(texts) = asked.await? else {
+            return Ok(());
+        };
+        for (output, text) in missing.iter().zip(texts) {
             // Its host or guest may not answer now. Another value would have another secret name.
-            let stored = match self.ask_output(group, pool, output).await {
-                Ok(Some(Ok(text))) => self.store_output(output, text).await.map(drop),
-                Ok(Some(Err(_)) | None) => Ok(()),
+            let stored = match text {
+                Ok(Ok(text)) => self.store_output(output, text).await.map(drop),
+                Ok(Err(_)) => Ok(()),
                 Err(error) => Err(error),
             };
             if let Err(error) = stored {
@@ -98,12 +118,5 @@ impl Fleet {
             }
         }
         Ok(())
-    }
-}
-
-fn secret_of(value: &OutputValue) -> Option<&Name> {
-    match value {
-        OutputValue::Secret(name) => Some(name),
-        OutputValue::Shown(_) => None,
     }
 }

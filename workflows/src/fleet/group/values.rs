@@ -14,7 +14,7 @@ use crate::fleet::{
     pool::member_texts::too_long,
 };
 use crate::{
-    group::{self, ItemRecord},
+    group::{self, FilledOutput, ItemRecord},
     pool::{member_name, member_uid, number_of},
     record::pool_entity,
     spec::{
@@ -67,8 +67,8 @@ impl Fleet {
         Ok(Some(Ok(found)))
     }
 
-    /// Whether an item's texts refer to an output that is still to be read: it was added later, or comes from
-    /// another place now.
+    /// Whether an item's texts refer to an output that they were not filled with before and that is still to be read:
+    /// it was added later, or comes from another place now.
     pub(super) async fn awaits_output(
         &self,
         group: &KnownGroup,
@@ -81,7 +81,30 @@ impl Fleet {
             return Ok(false);
         }
         let names = output_references(&self.template_of(item).await?);
-        Ok(unread.iter().any(|output| names.contains(&output.name)))
+        let awaits = |name: &String| {
+            let is_new = !group.record.has_filled(&item.name, name);
+            is_new && names.contains(name)
+        };
+        Ok(unread.iter().any(|output| awaits(&output.name)))
+    }
+
+    /// The outputs that an item's texts refer to, that were read, and that the texts were not filled with before.
+    pub(super) async fn new_outputs(
+        &self,
+        group: &KnownGroup,
+        item: &ItemRecord,
+    ) -> Result<BTreeMap<String, FilledOutput>, FleetError> {
+        let record = &group.record;
+        let mut names = output_references(&self.template_of(item).await?);
+        names.retain(|name| !record.has_filled(&item.name, name));
+        let read = names.into_iter().filter_map(|name| {
+            let filled = FilledOutput {
+                value: record.found.get(&name)?.clone(),
+                source: record.output(&name).cloned(),
+            };
+            Some((name, filled))
+        });
+        Ok(read.collect())
     }
 
     /// The first address of a member now; or why it has none.
@@ -113,7 +136,8 @@ impl Fleet {
         Ok(ResolvedVsi::of_record(desired, contract, image_url, source))
     }
 
-    /// The pool of an item, with values filled in. The addresses that it needs are already resolved.
+    /// The pool of an item, with values filled in. The addresses and outputs that it needs are already recorded for
+    /// the item.
     pub(super) async fn filled(
         &self,
         group: &KnownGroup,
@@ -122,7 +146,7 @@ impl Fleet {
     ) -> Result<ResolvedPool, FleetError> {
         let mut template = self.template_of(item).await?;
         let names = output_references(&template);
-        let outputs = self.output_texts(&group.record, &names).await?;
+        let outputs = self.output_texts(&group.record, item, &names).await?;
         let fill = |field: &str, text: &str| {
             let is_secret = field == SECRET_FIELD;
             let is_whole = substitute::whole(text).is_some();
@@ -131,8 +155,9 @@ impl Fleet {
                 if !substitute::is_below(reference, substitute::GROUP) {
                     return Ok(None);
                 }
-                let value = value(group, item, &outputs, reference)?;
-                let shown = is_secret || !is_secret_output(group, reference);
+                let unknown = || Unfilled::Unfit(reference.to_owned());
+                let value = value(group, item, &outputs, reference).ok_or_else(unknown)?;
+                let shown = is_secret || !is_secret_output(group, item, reference);
                 if shown && (is_whole || is_harmless(&value)) {
                     Ok(Some(value))
                 } else {
@@ -245,14 +270,15 @@ pub(super) fn address_references(template: &ResolvedVsi) -> Vec<String> {
     all
 }
 
-fn value(
+/// The value of a reference in the texts of an item.
+pub(super) fn value(
     group: &KnownGroup,
     item: &ItemRecord,
     outputs: &BTreeMap<String, String>,
     reference: &str,
-) -> Result<String, Unfilled> {
+) -> Option<String> {
     let segments: Vec<_> = reference.split('.').collect();
-    let found = match segments.as_slice() {
+    match segments.as_slice() {
         ["group", "name"] => Some(group.record.name.clone()),
         ["group", "release", name, what] => of_release(&group.record.release, name, what).ok(),
         ["group", "members", name, what @ ("name" | "index")] => {
@@ -274,13 +300,12 @@ fn value(
         }
         ["group", "outputs", name] => outputs.get(*name).cloned(),
         _ => None,
-    };
-    found.ok_or_else(|| Unfilled::Unfit(reference.to_owned()))
+    }
 }
 
-fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
+fn is_secret_output(group: &KnownGroup, item: &ItemRecord, reference: &str) -> bool {
     let name = reference.strip_prefix("group.outputs.");
-    name.is_some_and(|name| group.record.is_secret_output(name))
+    name.is_some_and(|name| group.record.is_secret_output(&item.name, name))
 }
 
 /// Whether a value is safe inside a larger text, whatever language that is in: it has only ASCII letters and

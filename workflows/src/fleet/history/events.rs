@@ -1,6 +1,7 @@
 //! The history of VSIs and other objects: their events, in journal order.
 
 mod durations;
+mod kept;
 mod line;
 mod news;
 mod reader;
@@ -13,18 +14,25 @@ use vsiflow_engine::{
     model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Work},
 };
 
-use self::render::HistoryLines;
 pub use self::{
     durations::took,
+    kept::LinePage,
     line::{HistoryError, HistoryLine},
     reader::EventReader,
+};
+use self::{
+    kept::{KeptLines, LineRange},
+    render::HistoryLines,
 };
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 use crate::group::GroupRecord;
 use crate::pool::PoolRecord;
 use crate::record::{host_entity, kind};
 
-const PAGE: usize = 1_000;
+/// How many events of a stream are read at a time.
+pub(in crate::fleet) const PAGE: usize = 1_000;
+/// How many lines of a history are shown at once at most.
+const NEWEST: usize = 10_000;
 /// The prefix of an image's name. VSIs have none.
 const IMAGE: &str = "image/";
 /// The prefix of a data disk's name.
@@ -80,7 +88,8 @@ impl HistoryHandle<'_> {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those of the
     /// base image's runs that it waited for. A line of the kind `missing` replaces each range of the
     /// journal that cannot be read any more and may have held some of them. A line of the kind `unreadable`
-    /// at the end gives the reason why the VSI is not worked on. Other objects have these names:
+    /// at the end gives the reason why the VSI is not worked on. The newest 10,000 lines at most: a history may be longer
+    /// than the memory for it. Other objects have these names:
     ///
     /// - `disk/NAME`: a data disk
     /// - `pool/NAME`: a pool
@@ -96,17 +105,18 @@ impl HistoryHandle<'_> {
     /// When there is no such object, or the journal cannot be read.
     pub async fn lines(self, namespace: &str, name: &str) -> Result<Vec<HistoryLine>, FleetError> {
         let named = self.fleet.entities_named(namespace, name).await?;
-        self.fleet.lines_together(&named).await
+        let range = LineRange::newest(NEWEST);
+        Ok(self.fleet.lines_together(&named, range).await?.lines)
     }
 
-    /// The history of this entity only, whatever its name.
+    /// The entity of this name, as for [`Self::lines`]; the newest if there are several.
     ///
     /// # Errors
-    /// When the entity is not known, or the journal cannot be read.
-    pub async fn lines_of(self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
-        let state = self.fleet.engine.entity(entity);
-        let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
-        self.fleet.lines(entity, &state).await
+    /// When there is no such object, or the journal cannot be read.
+    pub async fn entity_named(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        let named = self.fleet.entities_named(namespace, name).await?;
+        let newest = named.into_iter().next_back().map(|(entity, _)| entity);
+        newest.ok_or_else(|| FleetError::not_found("entity", name))
     }
 
     /// Whether the journal has events of this entity.
@@ -167,53 +177,73 @@ impl Fleet {
         Ok(vec![(known.entity, known.state)])
     }
 
-    /// Every event of several entities, in the journal's order.
+    /// The lines of several entities in a range, in the journal's order.
     async fn lines_together(
         &self,
         entities: &[(EntityId, Arc<EntityState>)],
-    ) -> Result<Vec<HistoryLine>, FleetError> {
-        let mut lines = Vec::new();
+        range: LineRange,
+    ) -> Result<LinePage, FleetError> {
+        let mut kept = KeptLines::of(range);
         for (entity, state) in entities {
-            lines.extend(self.lines(entity, state).await?);
+            self.keep_lines(entity, state, &mut kept).await?;
         }
-        lines.sort_by_key(|line| line.offset);
-        lines.dedup_by(|one, other| one.kind == MISSING && one.offset == other.offset);
-        Ok(lines)
+        let mut page = kept.into_page();
+        page.lines
+            .dedup_by(|one, other| one.kind == MISSING && one.offset == other.offset);
+        Ok(page)
     }
 
-    /// Every event of an entity and of its runs.
-    async fn lines(
+    /// Keeps the lines of an entity and of its runs. A run is in memory as a whole, its entity's own events page by page.
+    async fn keep_lines(
         &self,
         entity: &EntityId,
         state: &EntityState,
-    ) -> Result<Vec<HistoryLine>, FleetError> {
-        let stream = StreamId::Entity(entity.clone());
-        let mut all = self.readable_records(&stream).await?;
+        kept: &mut KeptLines,
+    ) -> Result<(), FleetError> {
+        let mut renderer = HistoryLines::default();
+        let mut rendered = BTreeSet::new();
+        // The runs first: what their entity records of them is shown by how they began.
         for run in &state.runs {
             let records = self.readable_records(&StreamId::Run(*run)).await?;
             for other in self.awaited_runs(*run, &records) {
-                all.extend(self.readable_records(&StreamId::Run(other)).await?);
+                if rendered.insert(other) {
+                    let awaited = self.readable_records(&StreamId::Run(other)).await?;
+                    renderer.keep_run(entity, &awaited, kept);
+                }
             }
-            all.extend(records);
+            if rendered.insert(*run) {
+                renderer.keep_run(entity, &records, kept);
+            }
         }
-        all.sort_by_key(|record| record.offset);
-        all.dedup_by_key(|record| record.offset);
-        let mut lines = HistoryLines::default().of(entity, &all);
-        lines.extend(self.missing_lines(entity).await?);
-        lines.sort_by_key(|line| line.offset);
-        lines.extend(self.unreadable_line(entity, lines.last()).await?);
-        Ok(lines)
+        let stream = StreamId::Entity(entity.clone());
+        let mut next = 0;
+        loop {
+            let records = self.readable_page(&stream, next).await?;
+            for record in &records {
+                kept.keep(renderer.line_with_order(entity, record));
+            }
+            match records.last() {
+                Some(last) => next = last.seq.saturating_add(1),
+                None => break,
+            }
+        }
+        for line in self.missing_lines(entity).await? {
+            kept.keep(line);
+        }
+        let unreadable = self.unreadable_line(entity, kept.last_offset()).await?;
+        unreadable.into_iter().for_each(|line| kept.keep(line));
+        Ok(())
     }
 
     /// The last line of an unreadable entity's history: the reason why it cannot be read.
     async fn unreadable_line(
         &self,
         entity: &EntityId,
-        last: Option<&HistoryLine>,
+        last: Option<Offset>,
     ) -> Result<Option<HistoryLine>, FleetError> {
         let failure = self.poison(entity).await?;
         Ok(failure.map(|failure| HistoryLine {
-            offset: last.map_or(0, |last| last.offset),
+            offset: last.unwrap_or_default(),
             entity: entity.to_string(),
             kind: UNREADABLE.to_owned(),
             actor: Actor::Engine.to_string(),

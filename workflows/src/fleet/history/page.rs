@@ -13,8 +13,9 @@ use crate::{
 };
 
 /// How many events are read at a time.
-const READ_LEN: u64 = 1_000;
-const PAGE_READ_LEN: usize = 1_000;
+const READ_LEN: usize = 1_000;
+/// How much of a journal's end is looked through first, in events.
+const FIRST_SPAN: u64 = 1_000;
 /// How many lines a page has at most, apart from those of one offset.
 const PAGE_LEN: usize = 10_000;
 /// How many events are read for a page at most.
@@ -157,38 +158,15 @@ async fn of_object(
     query: &EventsQuery,
 ) -> Result<EventsPage, FleetError> {
     let history = fleet.history();
-    let end = history.end().max(query.from);
-    let lines = history
-        .lines_since(&query.namespace, name, query.from)
-        .await?;
-    Ok(cut(lines, end, query))
-}
-
-/// The first lines that are shown, without dividing those of an offset. Streams are read one after the other, so that of
-/// what was recorded since `end` some may be missing: it is left to the next page.
-fn cut(mut lines: Vec<HistoryLine>, end: Offset, query: &EventsQuery) -> EventsPage {
-    lines.retain(|line| line.offset < end && query.matches(line));
-    let last = lines.get(PAGE_LEN.saturating_sub(1));
-    let Some(last) = last.map(|line| line.offset) else {
-        return EventsPage {
-            lines,
-            next: end,
-            ..EventsPage::default()
-        };
-    };
-    let before = lines.len();
-    lines.retain(|line| line.offset <= last);
-    let has_more = lines.len() < before;
-    EventsPage {
-        next: if has_more {
-            last.saturating_add(1)
-        } else {
-            end
-        },
-        lines,
-        has_more,
+    let read = history.lines_since(&query.namespace, name, query.from, PAGE_LEN);
+    let mut read = read.await?;
+    read.lines.retain(|line| query.matches(line));
+    Ok(EventsPage {
+        lines: read.lines,
+        next: read.next,
+        has_more: read.is_cut,
         ..EventsPage::default()
-    }
+    })
 }
 
 /// The first events from an offset on.
@@ -198,9 +176,15 @@ async fn from_offset(
     from: Offset,
 ) -> Result<EventsPage, FleetError> {
     let mut events = fleet.history().events(from)?;
+    if from >= fleet.history().end() {
+        return Ok(EventsPage {
+            next: from,
+            ..EventsPage::default()
+        });
+    }
     let (mut lines, scan_end) = (Vec::new(), from.saturating_add(SCANNED_MAX));
     while lines.len() < PAGE_LEN && events.from() < scan_end {
-        let read = events.page(PAGE_READ_LEN).await?;
+        let read = events.page(READ_LEN).await?;
         if read.is_empty() {
             let next = events.from();
             return Ok(EventsPage {
@@ -224,7 +208,7 @@ async fn newest(fleet: &Fleet, query: &EventsQuery, most: u32) -> Result<EventsP
     let most = usize::try_from(most).unwrap_or(PAGE_LEN).min(PAGE_LEN);
     let end = fleet.history().end();
     let mut to = query.before.map_or(end, |before| before.min(end));
-    let (mut lines, mut scanned, mut span) = (Vec::new(), 0_u64, READ_LEN);
+    let (mut lines, mut scanned, mut span) = (Vec::new(), 0_u64, FIRST_SPAN);
     let mut is_over = to <= query.from;
     while !is_over && lines.len() < most && scanned < SCANNED_MAX {
         let begin = to.saturating_sub(span).max(query.from);
@@ -252,8 +236,8 @@ async fn between(fleet: &Fleet, from: Offset, to: Offset) -> Result<Vec<HistoryL
     let mut events = fleet.history().events(from)?;
     let mut lines = Vec::new();
     while events.from() < to {
-        let left = to.saturating_sub(events.from()).min(READ_LEN);
-        let read = events.page(usize::try_from(left).unwrap_or(1)).await?;
+        let left = usize::try_from(to.saturating_sub(events.from()));
+        let read = events.page(left.unwrap_or(READ_LEN).min(READ_LEN)).await?;
         if read.is_empty() {
             break;
         }
@@ -295,39 +279,6 @@ mod tests {
 
     use super::*;
     use crate::fleet::HistoryError;
-
-    fn lines(offsets: impl IntoIterator<Item = Offset>) -> Vec<HistoryLine> {
-        let line = |offset| HistoryLine {
-            offset,
-            ..HistoryLine::default()
-        };
-        offsets.into_iter().map(line).collect()
-    }
-
-    #[test]
-    fn a_page_divides_no_offset_and_the_next_one_begins_behind_it() {
-        let page_len = u64::try_from(PAGE_LEN).unwrap();
-        let page = |lines, end| cut(lines, end, &EventsQuery::default());
-        let short = page(lines([1, 2]), 9);
-        assert_eq!(
-            (short.lines.len(), short.next, short.has_more),
-            (2, 9, false)
-        );
-        let divided = (1..page_len).chain([page_len, page_len, page_len, page_len + 1]);
-        let long = page(lines(divided), page_len + 2);
-        assert_eq!(long.lines.len(), PAGE_LEN + 2);
-        assert_eq!((long.next, long.has_more), (page_len + 1, true));
-        let exact = page(lines(1..=page_len), page_len + 7);
-        assert_eq!((exact.next, exact.has_more), (page_len + 7, false));
-    }
-
-    /// The streams of an object are read one after the other: an event of the first one may be missing although a later
-    /// one of the second is there.
-    #[test]
-    fn what_was_recorded_while_a_page_was_read_is_on_the_next_one() {
-        let page = cut(lines([823, 825, 826]), 824, &EventsQuery::default());
-        assert_eq!((page.lines.len(), page.next), (1, 824));
-    }
 
     #[test]
     fn filters_leave_out_everything_but_what_is_missing() {

@@ -44,6 +44,9 @@ pub struct DrainedVsi {
     /// The code of what keeps it, where that is no property of the VSI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The disks whose content is lost because it moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loses: Vec<String>,
 }
 
 /// A VSI of the host, and what the drain does about it.
@@ -51,6 +54,8 @@ struct DrainChoice {
     known: Known,
     pool: Option<Uuid>,
     outcome: DrainOutcome,
+    /// The disks that are deleted if it moves.
+    loses: Vec<String>,
 }
 
 enum DrainOutcome {
@@ -186,8 +191,10 @@ impl Fleet {
             let number = known.record.vsi.member_of.as_ref().map(|of| of.number);
             let found = pool.and_then(|uid| pools.get(&uid));
             let mut outcome = DrainOutcome::stays(&KeepReason::NoMember);
+            let mut loses = Vec::new();
             if let (Some((own_pool, found)), Some(number)) = (found, number) {
                 let reason = evict::keeps(own_pool, &known, found);
+                loses = evict::losses_of(&known, number, &found.disks);
                 let decided = self.decided_eviction(own_pool, &known, &found.disks);
                 match (reason, decided) {
                     (Some(reason), _) => outcome = DrainOutcome::stays(&reason),
@@ -206,6 +213,7 @@ impl Fleet {
                 known,
                 pool,
                 outcome,
+                loses,
             });
         }
         Ok(OpenDrain {
@@ -259,6 +267,10 @@ impl DrainedVsi {
             uid: look.known.record.uid.to_string(),
             pool: vsi.member_of.as_ref().map(|of| of.pool.clone()),
             moves: to.is_some(),
+            loses: match to {
+                Some(_) => look.loses.clone(),
+                None => Vec::new(),
+            },
             to,
             reason,
             code,

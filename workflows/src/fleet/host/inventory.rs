@@ -184,9 +184,10 @@ fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
     let here = disks.iter().filter(|disk| disk.record.disk.host == host);
     let alive = here.filter(|disk| !disk.is_deleted());
     alive
-        .map(|disk| {
-            let key = crate::data_disk::volume(&disk.record.disk, &disk.entity);
-            (key, format!("disk/{}", disk.record.disk.name))
+        .flat_map(|disk| {
+            let label = format!("disk/{}", disk.record.disk.name);
+            let volumes = disk.volumes().into_iter();
+            volumes.map(move |key| (key, label.clone()))
         })
         // A filled disk has a sidecar volume beside it.
         .flat_map(|(key, label)| [(sidecar::key(&key), label.clone()), (key, label)])

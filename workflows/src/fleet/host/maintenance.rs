@@ -14,7 +14,8 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, HostHandle, ShutdownPolicy, index::Known, store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, HostHandle, ShutdownPolicy, Verdict, index::Known,
+    store::DesiredUpdates,
 };
 use crate::{
     phase::IS_CORDONED,
@@ -150,6 +151,11 @@ impl Fleet {
             Failure::new(FailureClass::Blocked, "VSI0016", message)
                 .with_remedy("End the global pause with `vsiflow unpause --all`."),
         )
+    }
+
+    /// The verdict on what only waits for its members or its runs: blocked while everything is paused.
+    pub(in crate::fleet) fn paused(&self) -> Option<Verdict> {
+        self.global_pause().map(Verdict::Blocked)
     }
 
     /// Refuses to start a guest on a host that is cordoned.

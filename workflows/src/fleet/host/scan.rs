@@ -29,8 +29,8 @@ use crate::fleet::{
 };
 use crate::{
     drift::{self, DriftFinding, Expected},
-    phase::Phase,
-    record::{Power, PowerAction},
+    phase::{Phase, is_gone},
+    record::{Power, PowerAction, vsi_entity},
     spec::{OnDrift, PowerState},
     vsi_graph,
 };
@@ -178,7 +178,8 @@ impl Fleet {
             let runs = domain.is_some_and(|domain| domain.state.is_active());
             if runs {
                 let found = addresses.of(record.uid, &vsi_graph::cards(record)).await;
-                self.addresses.put(record.uid, found);
+                let is_there = |uid| self.has_vsi(uid);
+                self.addresses.put(record.uid, found, is_there);
                 let own = record.vsi.networks.iter();
                 let broken = own.filter_map(|name| networks.get(name));
                 seen.findings.extend(broken.cloned());
@@ -188,6 +189,13 @@ impl Fleet {
         }
         all.sort_by_cached_key(|seen| seen.known.record.vsi.full_name());
         Ok(all)
+    }
+
+    fn has_vsi(&self, uid: Uuid) -> bool {
+        vsi_entity(uid).is_ok_and(|entity| {
+            let state = self.engine.entity(&entity);
+            state.is_some_and(|state| !is_gone(&entity, &state))
+        })
     }
 
     async fn see(

@@ -1,5 +1,6 @@
 //! Base images: uploads, their progress, and removal.
 
+pub(super) mod local;
 pub(super) mod meter;
 pub(super) mod object;
 pub(super) mod policy;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use schemars::JsonSchema;
@@ -83,8 +84,18 @@ impl fmt::Display for UploadProgress {
 /// The newest progress reports of images. Never persisted.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct ImageProgress {
-    newest: Mutex<BTreeMap<EntityId, (UploadProgress, Meter)>>,
+    newest: Mutex<BTreeMap<EntityId, NewestProgress>>,
 }
+
+#[derive(Debug)]
+struct NewestProgress {
+    at: Instant,
+    progress: UploadProgress,
+    meter: Meter,
+}
+
+/// How long a report is kept without another one: the upload has ended.
+const KEPT: Duration = Duration::from_secs(3600);
 
 impl ImageProgress {
     /// Collects the progress reports of steps until the engine ends.
@@ -102,17 +113,22 @@ impl ImageProgress {
 
     fn note(&self, image: EntityId, progress: &Progress) {
         let mut all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut meter = all
-            .remove(&image)
-            .map(|(_, meter)| meter)
-            .unwrap_or_default();
-        meter.note(Instant::now(), progress);
-        all.insert(image, (UploadProgress::of(progress, &meter), meter));
+        let at = Instant::now();
+        all.retain(|_, newest| at.saturating_duration_since(newest.at) < KEPT);
+        let before = all.remove(&image);
+        let mut meter = before.map(|newest| newest.meter).unwrap_or_default();
+        meter.note(at, progress);
+        let newest = NewestProgress {
+            at,
+            progress: UploadProgress::of(progress, &meter),
+            meter,
+        };
+        all.insert(image, newest);
     }
 
     fn of(&self, image: &EntityId) -> Option<UploadProgress> {
         let all = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(image).map(|(newest, _)| newest.clone())
+        all.get(image).map(|newest| newest.progress.clone())
     }
 }
 

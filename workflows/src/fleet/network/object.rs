@@ -27,20 +27,40 @@ use crate::spec::DeletionPolicy;
 /// without any action of a user.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct SeenAddresses {
-    seen: RwLock<BTreeMap<Uuid, Vec<String>>>,
+    seen: RwLock<AddressesByGuest>,
     /// How many times an address changed.
     changes: watch::Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct AddressesByGuest {
+    all: BTreeMap<Uuid, Vec<String>>,
+    /// How many there were after those of deleted guests were last removed.
+    kept: usize,
+}
+
+/// Addresses of deleted guests are removed once there are so many more.
+const REMOVED_AT_ONCE: usize = 256;
+
 impl SeenAddresses {
     /// Stores the addresses of a guest. An empty list is ignored: the guest's lease may just be renewed.
-    pub(in crate::fleet) fn put(&self, uid: Uuid, addresses: Vec<String>) {
+    pub(in crate::fleet) fn put(
+        &self,
+        uid: Uuid,
+        addresses: Vec<String>,
+        is_there: impl Fn(Uuid) -> bool,
+    ) {
         if addresses.is_empty() {
             return;
         }
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.get(&uid) != Some(&addresses) {
-            seen.insert(uid, addresses);
+        if seen.all.get(&uid) != Some(&addresses) {
+            seen.all.insert(uid, addresses);
+            let most = seen.kept.saturating_mul(2).saturating_add(REMOVED_AT_ONCE);
+            if seen.all.len() > most {
+                seen.all.retain(|known, _| is_there(*known));
+                seen.kept = seen.all.len();
+            }
             self.changes
                 .send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -52,7 +72,7 @@ impl SeenAddresses {
 
     pub(in crate::fleet) fn get(&self, uid: Uuid) -> Option<Vec<String>> {
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&uid).cloned()
+        seen.all.get(&uid).cloned()
     }
 }
 

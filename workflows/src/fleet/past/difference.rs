@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::fleet::{ErrorKind, FleetError};
 
 /// A field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// The field, such as `spec.machine.cpus` or `status.conditions[Ready].message`.
     pub path: String,

@@ -172,6 +172,8 @@ impl Fleet {
             let numbers = 0..desired.replicas.unwrap_or(present);
             let (kept, new) = parted(numbers, desired.strategy.partition);
             let template = &pool.template.desired;
+            let cordoned = record.map(|record| record.cordoned.clone());
+            let cordoned = cordoned.unwrap_or_default();
             // Members below the partition are made from what was rolled out last.
             let below = match record.map(PoolRecord::rolled_out) {
                 Some(rolled_out) => {
@@ -181,9 +183,9 @@ impl Fleet {
                 }
                 None => MembersToPlace::new(&desired.name, template, &desired.disks, kept),
             };
-            all.extend(self.missing(&below).await?);
+            all.extend(self.missing(&below, &cordoned).await?);
             let others = MembersToPlace::new(&desired.name, template, &desired.disks, new);
-            all.extend(self.missing(&others).await?);
+            all.extend(self.missing(&others, &cordoned).await?);
         }
         Ok(all)
     }
@@ -199,7 +201,7 @@ impl Fleet {
         for part in [kept, new] {
             let template = pool.template_of(part.start);
             let members = MembersToPlace::of_template(&pool.name, template, part);
-            all.extend(self.missing(&members).await?);
+            all.extend(self.missing(&members, &pool.cordoned).await?);
         }
         Ok(all)
     }
@@ -223,9 +225,11 @@ impl Fleet {
         Ok(request)
     }
 
+    /// The placement requests of members that are going to be made. A cordoned member is not.
     async fn missing(
         &self,
         members: &MembersToPlace<'_>,
+        cordoned: &BTreeSet<u32>,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
         let template = &members.template;
         if !members.are_placed || members.numbers.is_empty() {
@@ -237,7 +241,8 @@ impl Fleet {
         let there = known.into_iter().filter(|known| !known.is_deleted());
         let there: BTreeSet<_> = there.map(|member| member.record.vsi.name.clone()).collect();
         let mut all = Vec::new();
-        for number in members.numbers.clone() {
+        let to_make = members.numbers.clone();
+        for number in to_make.filter(|number| !cordoned.contains(number)) {
             let vsi = member(members, number);
             if !there.contains(&vsi.name) {
                 let request = self.request(&vsi, &[]).await?;

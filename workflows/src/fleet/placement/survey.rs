@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout};
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, EntityId, Precedence, Text},
+    model::{Actor, EntityId, EntityState, Precedence, Text},
 };
 use vsiflow_steps::ports::{HostPorts, PortResult};
 
@@ -274,6 +274,13 @@ impl Capacities {
     pub(super) fn note_end(&self, promise: EntityId, generation: u64) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.insert(promise, generation);
+    }
+
+    /// Forgets the ends of promises of this kind that the journal no longer has; `all` are those that it has, in order.
+    pub(super) fn keep_ends(&self, kind: &str, all: &[(EntityId, Arc<EntityState>)]) {
+        let exists = |promise: &EntityId| all.binary_search_by(|(one, _)| one.cmp(promise)).is_ok();
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|promise, _| promise.kind().as_str() != kind || exists(promise));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Measured>> {

@@ -20,7 +20,7 @@ use crate::{
     plan::{Plan, PlannedChange},
     pool::{self, MemberOf, PoolRecord, PoolView, TemplateRecord, member_disk_name, member_name},
     record::{kind, pool_entity},
-    spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
+    spec::{DeletionPolicy, DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
     update_vsi,
 };
 
@@ -78,6 +78,7 @@ impl Fleet {
             template: self.template(pool, None, false).await?,
             previous: None,
             rolled_out: None,
+            outdated: Vec::new(),
             proposed: None,
             cordoned: BTreeSet::new(),
             evicting: BTreeMap::new(),
@@ -133,7 +134,8 @@ impl Fleet {
         };
         let is_new = template.revision != before.template.revision;
         let has_members = self.has_had_members(before.uid).await;
-        let waits = desired.update_policy == UpdatePolicy::Manual && plan.has_effect();
+        let has_effect = plan.has_effect() || permits_more(&before.template, &template);
+        let waits = desired.update_policy == UpdatePolicy::Manual && has_effect;
         let awaits_approval = is_new && has_members && waits;
         if awaits_approval {
             record.proposed = Some(template);
@@ -224,7 +226,7 @@ impl Fleet {
         }
         self.refuse_member_disks(resolved, &pools).await?;
         for pool in &resolved.pools {
-            Box::pin(self.refuse_pool(pool, matching(pool, &pools), resolved)).await?;
+            Box::pin(self.refuse_pool(pool, &pools, resolved)).await?;
         }
         Ok(())
     }
@@ -232,10 +234,10 @@ impl Fleet {
     async fn refuse_pool(
         &self,
         pool: &ResolvedPool,
-        known: Option<&KnownPool>,
+        pools: &[KnownPool],
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
-        let desired = &pool.desired;
+        let (desired, known) = (&pool.desired, matching(pool, pools));
         let full_name = format!("{}/{}", desired.namespace, desired.name);
         let present = known.map_or(1, |known| known.record.replicas);
         let replicas = desired.replicas.unwrap_or(present);
@@ -260,7 +262,8 @@ impl Fleet {
         let own = known.map_or_else(Uuid::nil, |known| known.record.uid);
         self.refuse_foreign(own, &desired.namespace, &desired.name, 0..replicas)
             .await?;
-        self.refuse_foreign_disks(own, desired, replicas).await
+        self.refuse_foreign_disks(own, desired, replicas, pools)
+            .await
     }
 
     /// Refuses numbers whose names other VSIs have.
@@ -286,11 +289,13 @@ impl Fleet {
         }
     }
 
+    /// Refuses members' disks whose names are taken. `pools` are those that are not deleted.
     pub(in crate::fleet) async fn refuse_foreign_disks(
         &self,
         own: Uuid,
         desired: &crate::spec::DesiredPool,
         replicas: u32,
+        pools: &[KnownPool],
     ) -> Result<(), FleetError> {
         let mut resolved = Resolved::default();
         for number in 0..replicas {
@@ -306,8 +311,10 @@ impl Fleet {
                 disk
             }));
         }
-        let pools = self.living::<PoolRecord>().await?;
-        self.refuse_member_disks(&resolved, &pools).await
+        if resolved.data_disks.is_empty() {
+            return Ok(());
+        }
+        self.refuse_member_disks(&resolved, pools).await
     }
 
     /// Refuses documents of data disks that belong to a pool's member, and members' disks whose names
@@ -355,7 +362,23 @@ pub(in crate::fleet) fn record_pool(
     updates.add(entity, pool::NAME, Precedence::Record, record, newest)
 }
 
-pub(super) fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a KnownPool> {
+/// Whether a template permits to lose what the one before it protects: that changes no member, and a person who
+/// approves changes has to see it all the same.
+fn permits_more(before: &TemplateRecord, after: &TemplateRecord) -> bool {
+    let is_retained = |name: &str| {
+        let mut disks = before.disks.iter();
+        disks.any(|disk| disk.name == name && disk.deletion_policy == DeletionPolicy::Retain)
+    };
+    let mut disks = after.disks.iter();
+    let gives_up =
+        disks.any(|disk| disk.deletion_policy == DeletionPolicy::Delete && is_retained(&disk.name));
+    gives_up || after.evictable && !before.evictable
+}
+
+pub(in crate::fleet) fn matching<'a>(
+    pool: &ResolvedPool,
+    known: &'a [KnownPool],
+) -> Option<&'a KnownPool> {
     known.iter().find(|known| {
         let same = &known.record;
         same.namespace == pool.desired.namespace && same.name == pool.desired.name

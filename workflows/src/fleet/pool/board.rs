@@ -12,13 +12,11 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
-use vsiflow_engine::{
-    model::{EntityId, Failure},
-    secret::Secret,
-};
+use vsiflow_engine::model::{EntityId, Failure};
 
 use crate::fleet::{
     Verdict,
+    group::{ReadOutputs, known::PoolMakers},
     index::Known,
     inquiries::Inquiries,
     network::room::NetworkRooms,
@@ -38,7 +36,7 @@ pub(in crate::fleet) struct Board {
     /// Whether the gates of groups are open.
     pub(in crate::fleet) gates_asked: Inquiries<()>,
     /// The outputs of groups' members.
-    pub(in crate::fleet) outputs_asked: Inquiries<Secret>,
+    pub(in crate::fleet) outputs_asked: Inquiries<ReadOutputs>,
     /// The addresses of groups' members.
     pub(in crate::fleet) addresses_asked: Inquiries<String>,
     /// Whether the members of pools were observed on their hosts.
@@ -47,6 +45,8 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) hosts_surveyed: Inquiries<NetworkRooms>,
     /// The reports of all journals of a set on the members of pools.
     pub(in crate::fleet) members_reported: MembersInquiries,
+    /// Which group makes each pool.
+    pub(in crate::fleet) makers: PoolMakers,
     /// The tasks that ask; they end with the controller.
     tasks: Mutex<JoinSet<()>>,
     requests: watch::Sender<()>,

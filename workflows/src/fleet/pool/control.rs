@@ -90,10 +90,15 @@ impl PoolHandle<'_> {
                     .with_remedy("apply a document with the template that you need");
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         };
-        let plan = template::plan(&known.record.template, &previous);
+        let of_template = template::plan(&known.record.template, &previous);
         let mut record = known.record.clone();
         self.fleet
             .replace_template(&known, &mut record, previous)
+            .await?;
+        let before = &known.record;
+        let plan = self
+            .fleet
+            .plan_of_members(before, &record, of_template)
             .await?;
         let entity = self.fleet.record_change(known, &record, by).await?;
         Ok((entity, plan))

@@ -19,6 +19,7 @@ use crate::{
         store::DesiredUpdates,
     },
     placement::{Decision, PlacementRequest},
+    plan::boot_disk,
     pool::{EvictedMember, Eviction, EvictionView, KeepReason, MemberState, PoolRecord},
     record::kind,
     spec::{DeletionPolicy, DesiredDataDisk, ResolvedVsi},
@@ -388,6 +389,14 @@ pub(in crate::fleet) fn keeps(
 /// The UIDs of a member's data disks.
 pub(in crate::fleet) fn disks_of(number: u32, disks: &[KnownDisk]) -> BTreeSet<Uuid> {
     living(number, disks).map(|known| known.uid).collect()
+}
+
+/// The disks that are deleted with a member that leaves its host, as they are shown.
+pub(in crate::fleet) fn losses_of(known: &Known, number: u32, disks: &[KnownDisk]) -> Vec<String> {
+    let boot_disk = boot_disk(&known.record, &known.state.objects);
+    let of_data = living(number, disks);
+    let of_data = of_data.map(|disk| format!("data disk {}", disk.record.disk.name));
+    std::iter::once(boot_disk).chain(of_data).collect()
 }
 
 fn living(number: u32, disks: &[KnownDisk]) -> impl Iterator<Item = &KnownDisk> {

@@ -98,7 +98,7 @@ impl Fleet {
             .map(|(number, known)| (*number, self.member_view(MemberTarget::of(record), known)));
         let mut view = PoolView {
             replicas: record.replicas,
-            strategy: record.strategy,
+            strategy: record.present_strategy(),
             deleting: pool.is_deleting(),
             members: views.collect(),
             foreign: Default::default(),
@@ -193,7 +193,7 @@ impl Fleet {
     fn member_state(&self, target: MemberTarget<'_>, known: &Known) -> MemberState {
         // Computed only if needed: pools are reconciled often and have many members.
         let failed = || {
-            let verdict = self.verdict(&known.entity);
+            let verdict = self.verdict_unless_paused(&known.entity);
             !matches!(verdict, None | Some(Verdict::Reached))
         };
         if is_deleting(&known.state) {
@@ -203,6 +203,11 @@ impl Fleet {
             return MemberState::Unknown;
         }
         if !known.state.is_settled() {
+            // What a command asks for counts from its record on: who moves it meanwhile would start it again.
+            let power = known.record.power;
+            if power.is_some_and(|power| power.state != target.power_state) {
+                return MemberState::Off;
+            }
             return if failed() {
                 MemberState::Stuck
             } else {

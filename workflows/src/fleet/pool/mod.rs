@@ -13,7 +13,7 @@ pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod member_texts;
 pub(in crate::fleet) mod members;
-pub(in crate::fleet::pool) mod object;
+pub(in crate::fleet) mod object;
 pub(in crate::fleet) mod over_journals;
 pub(in crate::fleet) mod plan;
 pub(in crate::fleet) mod policies;
@@ -21,6 +21,8 @@ mod quiet_period;
 pub(in crate::fleet) mod reconcile;
 mod shown;
 pub(in crate::fleet) mod size;
+mod surplus;
+mod taken_back;
 pub(in crate::fleet) mod template;
 mod turns;
 

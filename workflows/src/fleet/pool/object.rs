@@ -245,7 +245,8 @@ impl Fleet {
         obstacles: &BTreeMap<u32, String>,
     ) -> CountedMembers {
         let mut obstacles = obstacles.clone();
-        if let PoolOutcome::Stuck(number) = decide(&found.view).outcome
+        let outcome = decide(&found.view).outcome;
+        if let PoolOutcome::Stuck(number) = outcome
             && let Some(known) = found.members.get(&number)
         {
             let own = self.obstacle(&known.entity);
@@ -255,11 +256,13 @@ impl Fleet {
             let why = own.or_else(|| obstacles.remove(&number)).or(recorded);
             obstacles.extend(why.map(|why| (number, why)));
         }
+        let progresses = outcome == PoolOutcome::Progressing;
+        let paused = self.global_pause().filter(|_| progresses);
         CountedMembers {
             view: found.view.clone(),
             members: member_objects(record, found),
             obstacles,
-            blocked: None,
+            blocked: paused.map(|why| why.to_string()),
         }
     }
 }
@@ -395,24 +398,42 @@ fn spec(record: &PoolRecord) -> Value {
         "updatePolicy": record.update_policy,
         "template": template_json(&record.template),
     });
-    let disks = record.template.disks.iter().map(|disk| {
-        json!({
-            "metadata": {"name": disk.name, "labels": disk.labels},
-            "spec": {
-                "size": disk.size, "storagePool": disk.pool, "deletionPolicy": disk.deletion_policy,
-            },
-        })
-    });
-    let disks: Vec<_> = disks.collect();
-    if let (false, Some(fields)) = (disks.is_empty(), spec.as_object_mut()) {
-        fields.insert("diskTemplates".to_owned(), Value::Array(disks));
+    if let (false, Some(fields)) = (record.template.disks.is_empty(), spec.as_object_mut()) {
+        fields.insert("diskTemplates".to_owned(), disk_templates(&record.template));
     }
     spec
 }
 
+/// The templates of the members' data disks, as documents write them.
+pub(in crate::fleet) fn disk_templates(template: &TemplateRecord) -> Value {
+    let disks = template.disks.iter().map(|disk| {
+        let mut shown = json!({
+            "metadata": {"name": disk.name, "labels": disk.labels},
+            "spec": {
+                "size": disk.size, "storagePool": disk.pool, "deletionPolicy": disk.deletion_policy,
+            },
+        });
+        let fields = shown.get_mut("spec").and_then(Value::as_object_mut);
+        if let (Some(source), Some(fields)) = (&disk.source, fields) {
+            fields.insert("source".to_owned(), source.shown());
+        }
+        shown
+    });
+    disks.collect()
+}
+
 /// A template, shown like the spec of a VSI.
-fn template_json(template: &TemplateRecord) -> Value {
-    let spec = crate::fleet::vsi::object::spec_of(&template::record(template));
+pub(in crate::fleet) fn template_json(template: &TemplateRecord) -> Value {
+    let mut spec = crate::fleet::vsi::object::spec_of(&template::record(template));
+    if let Some(fields) = spec.as_object_mut() {
+        // Those of members are in `diskTemplates`.
+        fields.remove("disks");
+    }
+    let guest = spec.get_mut("guest").and_then(Value::as_object_mut);
+    if let (true, Some(guest)) = (template.names_guests, guest) {
+        // Each member has its own.
+        guest.remove("hostname");
+    }
     let mut shown = json!({"metadata": {"labels": template.vsi.labels}, "spec": spec});
     if let (true, Some(fields)) = (template.evictable, shown.as_object_mut()) {
         fields.insert("evictable".to_owned(), json!(true));

@@ -40,7 +40,13 @@ impl Fleet {
             }
         };
         if plan.how() == Some(How::Rebuild) {
-            for member in following {
+            // What waits for approval is what the plan is about.
+            let newest = record.proposed.as_ref().unwrap_or(&record.template);
+            let is_outdated = |member: &&Known| {
+                let of = member.record.vsi.member_of.as_ref();
+                of.is_none_or(|of| of.revision != newest.revision)
+            };
+            for member in following.into_iter().filter(is_outdated) {
                 let objects = &member.state.objects;
                 plan.destroys
                     .extend(destroys(&member.record, objects, &plan.changes));

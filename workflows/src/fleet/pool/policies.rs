@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    fleet::{Fleet, FleetError, disk::known::KnownDisk},
+    fleet::{Fleet, FleetError, PoolHandle, disk::known::KnownDisk},
     group::GroupRecord,
     pool::{PoolRecord, TemplateRecord, member_disk_name},
     record::{group_entity, pool_entity},
@@ -121,6 +121,40 @@ impl Fleet {
             return Ok(disk.deletion_policy);
         };
         Ok(self.newest_policies(&pool.record).await.of_disk(disk))
+    }
+}
+
+impl PoolHandle<'_> {
+    /// The names of the disk templates of a pool whose disks are deleted with their members: every newest template says so.
+    ///
+    /// # Errors
+    /// When there is no pool of that name.
+    pub async fn deleted_disk_templates(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<BTreeSet<String>, FleetError> {
+        let pool = self
+            .fleet
+            .find_record::<PoolRecord>(namespace, name, false)
+            .await?;
+        Ok(self.fleet.newest_policies(&pool.record).await.deleted)
+    }
+}
+
+impl Fleet {
+    /// The names of the data disks of a pool that are deleted with its members.
+    pub(in crate::fleet) async fn deleted_disks_of_pool(
+        &self,
+        pool: &PoolRecord,
+    ) -> Result<Vec<String>, FleetError> {
+        let policies = self.newest_policies(pool).await;
+        let goes = |disk: &KnownDisk| {
+            !disk.is_deleted() && policies.of_disk(&disk.record.disk) == DeletionPolicy::Delete
+        };
+        let disks = self.disks_of_pool(pool.uid).await?.into_iter();
+        let deleted = disks.filter(goes).map(|disk| disk.record.disk.name);
+        Ok(deleted.collect())
     }
 }
 

@@ -13,7 +13,6 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     Fleet, FleetError, PoolHandle, Verdict,
-    apply::is_deleting,
     host::scan::{ScanMode, is_watched},
     index::Known,
     known::KnownPool,
@@ -23,11 +22,11 @@ use crate::fleet::{
 use crate::{
     phase::Phase,
     pool::{
-        self, MemberState, PoolAction, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide,
+        MemberState, PoolAction, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide,
         member_name,
     },
     record::kind,
-    spec::{DeletionPolicy, DesiredDataDisk, Resolved},
+    spec::Resolved,
 };
 
 /// How many members one batch of the journal, and one reconciliation, makes at most. The limit gives other
@@ -80,7 +79,9 @@ impl Fleet {
             return Ok(NextObservation::default());
         }
         let found = Box::pin(self.members(&pool)).await?;
-        if Box::pin(self.end_evictions(&pool, &found)).await? {
+        if Box::pin(self.end_evictions(&pool, &found)).await?
+            || Box::pin(self.take_back_surplus(&pool, &found)).await?
+        {
             return Ok(NextObservation::default());
         }
         let decision = decide(&found.view);
@@ -143,8 +144,10 @@ impl Fleet {
     ) -> Result<Option<Verdict>, FleetError> {
         let name = |number: u32| member_name(&pool.record.name, number);
         Ok(match decision.outcome {
-            PoolOutcome::Available | PoolOutcome::Gone if disks_are_open => None,
+            PoolOutcome::Available | PoolOutcome::Gone if disks_are_open => self.paused(),
             PoolOutcome::Available => Some(Verdict::Reached),
+            // What is to be recorded is recorded all the same.
+            PoolOutcome::Progressing if decision.actions.is_empty() => self.paused(),
             PoolOutcome::Progressing => None,
             PoolOutcome::Gone => {
                 self.end_pool(pool).await?;
@@ -370,129 +373,6 @@ impl Fleet {
         Box::pin(updated).await.map(drop)
     }
 
-    async fn delete_member(
-        &self,
-        pool: &KnownPool,
-        found: &PoolMembers,
-        number: u32,
-    ) -> Result<(), FleetError> {
-        let Some(member) = found.members.get(&number) else {
-            return Ok(());
-        };
-        let what = if pool.is_deleting() {
-            "the deletion"
-        } else {
-            "fewer members"
-        };
-        let orphan = pool.workflow() == pool::FORGET;
-        let by = pool.controller(what);
-        let namespace = &pool.record.namespace;
-        // By UID, because another VSI may have taken the name in between.
-        let uid = member.entity.id();
-        Box::pin(self.vsis().delete(namespace, uid, orphan, by))
-            .await
-            .map(drop)
-    }
-
-    /// Deletes the data disks of members that are not made again, if their policy and the newest templates
-    /// say so. Those that are retained remain so: their records learn it. Returns whether some still exist.
-    async fn delete_disks(
-        &self,
-        pool: &KnownPool,
-        found: &PoolMembers,
-        trouble: &mut Vec<Failure>,
-    ) -> Result<bool, FleetError> {
-        let orphan = pool.workflow() == pool::FORGET;
-        if let Err(error) = self.record_retained_disks(pool, found).await {
-            trouble.push(*error.failure);
-            return Ok(true);
-        }
-        let mut open = false;
-        for disk in &found.disks {
-            let number = disk.record.disk.member_of.as_ref().map(|of| of.number);
-            let Some(number) = number.filter(|number| pool.is_too_many(*number)) else {
-                continue;
-            };
-            let policy = found.policies.of_disk(&disk.record.disk);
-            let goes = disk.is_deleting() || policy == DeletionPolicy::Delete;
-            let member = found.view.members.get(&number);
-            if !goes || disk.is_deleted() {
-                continue;
-            }
-            open = true;
-            let leaves =
-                member.is_none_or(|member| matches!(member.state, MemberState::Deleting { .. }));
-            if disk.is_deleting() || !leaves {
-                let verdict = self.own_verdict(&disk.entity);
-                if let Some(Verdict::Blocked(failure) | Verdict::Failed(failure)) = verdict {
-                    trouble.push(failure);
-                }
-                continue;
-            }
-            if found.view.is_held {
-                trouble.push(pool.not_ordered());
-                break;
-            }
-            let by = pool.controller("a member that is gone");
-            let (namespace, uid) = (&pool.record.namespace, disk.entity.id());
-            let deleted = self.disks().delete(namespace, uid, orphan, by).await;
-            trouble.extend(deleted.err().map(|error| *error.failure));
-        }
-        Ok(open)
-    }
-
-    /// Forgets the data disks that are to be deleted, that a newest template retains since, and of which nothing is taken
-    /// away yet: everything may be paused, or their host silent, since their deletion was ordered.
-    async fn keep_retained_disks(
-        &self,
-        pool: &KnownPool,
-        found: &PoolMembers,
-    ) -> Result<(), FleetError> {
-        let retained = found.disks.iter().filter(|disk| {
-            let of = disk.record.disk.member_of.as_ref();
-            let member = of.and_then(|of| found.members.get(&of.number));
-            let leaves = member.is_none_or(|member| is_deleting(&member.state));
-            leaves && disk.is_being_destroyed() && found.policies.retain_disk(&disk.record.disk)
-        });
-        for disk in retained {
-            let by = pool.controller("the newest template retains it");
-            self.forget_instead(disk, by).await?;
-        }
-        Ok(())
-    }
-
-    /// Records `Retain` of the data disks that a newest template retains and their own records do not: a later
-    /// template would delete what was to stay when its member was given up.
-    async fn record_retained_disks(
-        &self,
-        pool: &KnownPool,
-        found: &PoolMembers,
-    ) -> Result<(), FleetError> {
-        self.keep_retained_disks(pool, found).await?;
-        let disks = found.disks.iter().filter(|disk| {
-            let of = disk.record.disk.member_of.as_ref();
-            let leaves = of.is_some_and(|of| pool.is_too_many(of.number));
-            let learns = disk.record.disk.deletion_policy == DeletionPolicy::Delete
-                && found.policies.of_disk(&disk.record.disk) == DeletionPolicy::Retain;
-            leaves && learns && !disk.is_deleted() && !disk.is_deleting()
-        });
-        let disks = disks.map(|disk| DesiredDataDisk {
-            uid: Some(disk.uid),
-            deletion_policy: DeletionPolicy::Retain,
-            ..disk.record.disk.clone()
-        });
-        let data_disks: Vec<_> = disks.collect();
-        if data_disks.is_empty() {
-            return Ok(());
-        }
-        let resolved = Resolved {
-            data_disks,
-            ..Resolved::default()
-        };
-        let by = pool.controller("the newest template retains it");
-        Box::pin(self.apply(resolved, by)).await.map(drop)
-    }
-
     /// Ends a deleted pool after its last member: erases its secrets and records it as deleted.
     pub(super) async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
         let by = pool.controller("the last member");
@@ -508,15 +388,6 @@ impl Fleet {
             .note_state(entity, phase, Text::default(), by)
             .await?;
         Ok(())
-    }
-}
-
-impl KnownPool {
-    /// Whether no member should have this number.
-    pub(super) fn is_too_many(&self, number: u32) -> bool {
-        let strategy = &self.record.strategy;
-        let end = self.record.replicas.saturating_add(strategy.max_surge);
-        self.is_deleting() || number >= end
     }
 }
 

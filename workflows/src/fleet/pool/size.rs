@@ -107,9 +107,12 @@ fn item_len(group: &GroupRecord, item: &ItemRecord) -> Result<usize, FleetError>
     ))
 }
 
-/// The bytes that the members of a group may have of its templates.
+/// The bytes that the members of a group may have of its templates. What was removed has none.
 fn group_len(group: &GroupRecord) -> Result<usize, FleetError> {
-    let mut items = group.items().map(|item| item_len(group, item));
+    let stay = group
+        .items()
+        .filter(|item| !group.removed.contains(&item.name));
+    let mut items = stay.map(|item| item_len(group, item));
     items.try_fold(0, |sum: usize, len| Ok(sum.saturating_add(len?)))
 }
 
@@ -118,7 +121,9 @@ fn resolved_group_len(
     group: &ResolvedGroup,
     known: Option<&GroupRecord>,
 ) -> Result<usize, FleetError> {
-    let mut items = group.items().map(|item| {
+    let is_removed = |name: &str| known.is_some_and(|known| known.removed.contains(name));
+    let stay = group.items().filter(|item| !is_removed(&item.name));
+    let mut items = stay.map(|item| {
         let desired = &item.pool.desired;
         let len = member_len(&desired.name, &item.pool.template.desired, &desired.disks)?;
         let present = known.and_then(|known| known.item(&item.name)?.replicas);

@@ -41,8 +41,13 @@ impl Fleet {
         dry: bool,
     ) -> Result<TemplateRecord, FleetError> {
         let contracts: Vec<_> = earlier.iter().map(|one| &one.contract).collect();
-        let secret = pool.template.contract.clone();
-        let contract = self.named_secret(&contracts, secret, dry).await?;
+        let contract = match contracts.first() {
+            Some(recorded) if pool.template.retains_user_data => (*recorded).clone(),
+            _ => {
+                let secret = pool.template.contract.clone();
+                self.named_secret(&contracts, secret, dry).await?
+            }
+        };
         let urls = earlier
             .iter()
             .filter_map(|one| one.image_credentials.as_ref());

@@ -19,9 +19,9 @@ use crate::{
 pub(super) struct CountedUsage {
     pub(super) namespace: String,
     pub(super) taker: Taker,
-    /// The pool that it is a member of.
+    /// The pool that it is a member of. A data disk is one of its own, also that of a member: it may stay without it.
     pub(super) member_of: Option<Uuid>,
-    /// The number of the member; a data disk has none.
+    /// The number of the member.
     pub(super) number: Option<u32>,
     pub(super) usage: Usage,
 }
@@ -47,7 +47,7 @@ impl CountedUsage {
         Self {
             namespace: disk.namespace.clone(),
             taker: Taker::Disk(disk.name.clone()),
-            member_of: disk.member_of.as_ref().map(|of| of.uid),
+            member_of: None,
             number: None,
             usage: of_disk(disk),
         }

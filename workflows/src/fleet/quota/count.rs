@@ -3,14 +3,14 @@
 //! An object that cannot be read counts by its last readable record. If it has none, its usage is
 //! unknown, and it is returned as [`Uncounted`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
 use super::{
     cache::CountedUsage,
-    members::{MembersUsage, PresentMembers},
+    members::{MembersUsage, PresentMembers, PromisedUsage},
 };
 use crate::{
     fleet::{
@@ -25,8 +25,8 @@ use crate::{
     spec::{DesiredDataDisk, DesiredVsi},
 };
 
-/// Owner of quota usage in a namespace. The usage of a pool's members, and their disks, belongs to the
-/// pool.
+/// Owner of quota usage in a namespace. The usage of a pool's members belongs to the pool. Each data disk is an owner,
+/// also that of a member, because it may stay without its member, its pool, and its name in the template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Taker {
     Vsi(String),
@@ -81,6 +81,70 @@ pub(super) struct Uncounted {
     pub(super) failure: Failure,
 }
 
+/// The usage of all owners, and which data disks pools promise.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TakenUsage {
+    pub(super) by_taker: UsageByTaker,
+    /// The names of the data disks that each pool promises, by the pool's namespace and name.
+    promised: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl TakenUsage {
+    fn of_objects(there: &CountedObjects) -> Self {
+        Self {
+            by_taker: there.taken.clone(),
+            promised: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what a pool promises to what other pools of its name have.
+    fn add_pool(&mut self, pool: (&str, &str), usage: PromisedUsage) {
+        let (namespace, name) = pool;
+        let taker = Taker::Pool(name.to_owned());
+        self.by_taker.add(namespace, taker, usage.members);
+        self.add_disks(pool, usage.disks);
+    }
+
+    /// Raises what a pool promises to at least this.
+    fn raise_pool(&mut self, pool: (&str, &str), usage: PromisedUsage) {
+        let (namespace, name) = pool;
+        let taker = Taker::Pool(name.to_owned());
+        self.by_taker.raise(namespace, taker, usage.members);
+        self.add_disks(pool, usage.disks);
+    }
+
+    /// Sets what a pool promises in the place of what it promised.
+    pub(super) fn set_pool(
+        &mut self,
+        pool: (&str, &str),
+        usage: PromisedUsage,
+        there: &CountedObjects,
+    ) {
+        let (namespace, name) = pool;
+        let place = (namespace.to_owned(), name.to_owned());
+        for disk in self.promised.remove(&place).unwrap_or_default() {
+            let taker = Taker::Disk(disk);
+            let present = there.taken.get(namespace, &taker);
+            self.by_taker.set(namespace, taker, present);
+        }
+        let taker = Taker::Pool(name.to_owned());
+        self.by_taker.set(namespace, taker, usage.members);
+        self.add_disks(pool, usage.disks);
+    }
+
+    fn add_disks(&mut self, (namespace, pool): (&str, &str), disks: BTreeMap<String, Usage>) {
+        if disks.is_empty() {
+            return;
+        }
+        let place = (namespace.to_owned(), pool.to_owned());
+        let promised = self.promised.entry(place).or_default();
+        for (disk, usage) in disks {
+            promised.insert(disk.clone());
+            self.by_taker.raise(namespace, Taker::Disk(disk), usage);
+        }
+    }
+}
+
 /// The usage of existing objects, without what pools will make.
 #[derive(Default)]
 pub(super) struct CountedObjects {
@@ -126,7 +190,7 @@ type MadePools = BTreeMap<(String, String), MadePool>;
 /// All usage, and the objects that cannot be counted.
 pub(super) struct Count {
     pub(super) there: CountedObjects,
-    pub(super) taken: UsageByTaker,
+    pub(super) taken: TakenUsage,
 }
 
 impl Count {
@@ -141,7 +205,7 @@ impl Fleet {
     /// Counts the usage in all namespaces.
     pub(super) async fn count(&self) -> Result<Count, FleetError> {
         let mut there = self.there().await?;
-        let mut taken = there.taken.clone();
+        let mut taken = TakenUsage::of_objects(&there);
         if self.pools.is_of_set() {
             return Ok(Count { there, taken });
         }
@@ -223,7 +287,7 @@ impl Fleet {
     async fn add_pools(
         &self,
         there: &mut CountedObjects,
-        taken: &mut UsageByTaker,
+        taken: &mut TakenUsage,
     ) -> Result<MadePools, FleetError> {
         let (pools, lost) = self.known_records::<PoolRecord>().await?;
         let (mut made, mut members) = (MadePools::new(), there.members.clone());
@@ -233,9 +297,12 @@ impl Fleet {
             let usage = if is_promised {
                 MembersUsage::of_record(record).with(&present)
             } else {
-                present.usage
+                PromisedUsage {
+                    members: present.usage,
+                    ..PromisedUsage::default()
+                }
             };
-            taken.add(&record.namespace, Taker::Pool(record.name.clone()), usage);
+            taken.add_pool((&record.namespace, &record.name), usage);
             present
         };
         for pool in pools {
@@ -255,7 +322,8 @@ impl Fleet {
             }
         }
         for (pool, (namespace, present)) in members {
-            taken.add(&namespace, Taker::Unread(pool), present.usage);
+            let taker = Taker::Unread(pool);
+            taken.by_taker.add(&namespace, taker, present.usage);
         }
         there.uncounted.extend(unread.into_iter().map(uncounted));
         Ok(made)
@@ -266,7 +334,7 @@ impl Fleet {
         &self,
         made: &MadePools,
         there: &mut CountedObjects,
-        taken: &mut UsageByTaker,
+        taken: &mut TakenUsage,
     ) -> Result<(), FleetError> {
         let (groups, lost) = self.known_records::<GroupRecord>().await?;
         for group in groups {
@@ -297,7 +365,7 @@ fn uncounted((entity, failure): (EntityId, Failure)) -> Uncounted {
     }
 }
 
-fn add_group(record: &GroupRecord, made: &MadePools, taken: &mut UsageByTaker) {
+fn add_group(record: &GroupRecord, made: &MadePools, taken: &mut TakenUsage) {
     for item in record.items() {
         let name = group::pool_name(&record.name, &item.name);
         let place = (record.namespace.clone(), name);
@@ -309,11 +377,12 @@ fn add_group(record: &GroupRecord, made: &MadePools, taken: &mut UsageByTaker) {
             Some(pool) => MembersUsage::of_item(item, &pool.record).with(&pool.present),
             None => {
                 let replicas = item.replicas.unwrap_or(1);
-                let usage = MembersUsage::of_template(&item.template, item.strategy, replicas);
+                let (template, strategy) = (&item.template, item.strategy);
+                let usage = MembersUsage::of_template(&place.1, template, strategy, replicas);
                 usage.with(&PresentMembers::default())
             }
         };
-        taken.raise(&place.0, Taker::Pool(place.1), usage);
+        taken.raise_pool((&place.0, &place.1), usage);
     }
 }
 

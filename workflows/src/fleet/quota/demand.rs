@@ -6,7 +6,7 @@ use vsiflow_engine::model::{Failure, FailureClass};
 
 use super::{
     count::{Count, Taker, of_disk, of_vsi},
-    members::MembersUsage,
+    members::{MembersUsage, PromisedUsage},
     record::Quotas,
 };
 use crate::{
@@ -21,8 +21,16 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Demand {
     taken: Vec<(String, Taker, Usage)>,
+    pools: Vec<PoolDemand>,
     /// New VSIs and pools without a boot disk size: namespace and name.
     unsized_disks: Vec<(String, String)>,
+}
+
+/// What a pool promises after a change.
+struct PoolDemand {
+    namespace: String,
+    name: String,
+    usage: PromisedUsage,
 }
 
 impl Demand {
@@ -39,12 +47,17 @@ impl Demand {
             usage = usage.max(MembersUsage::of_item(item, pool).with(&present));
         }
         let taker = Taker::Pool(pool.name.clone());
-        let grows = usage.vsis > count.taken.get(&pool.namespace, &taker).vsis;
+        let before = count.taken.by_taker.get(&pool.namespace, &taker);
+        let grows = usage.members.vsis > before.vsis;
         if grows && pool.template.vsi.boot_disk.size.is_none() {
             let name = format!("pool/{}", pool.full_name());
             demand.unsized_disks.push((pool.namespace.clone(), name));
         }
-        demand.add(&pool.namespace, taker, usage);
+        demand.pools.push(PoolDemand {
+            namespace: pool.namespace.clone(),
+            name: pool.name.clone(),
+            usage,
+        });
         demand
     }
 
@@ -62,7 +75,7 @@ impl Demand {
                 continue;
             }
             let taker = Taker::Vsi(vsi.name.clone());
-            let before = count.taken.get(&vsi.namespace, &taker);
+            let before = count.taken.by_taker.get(&vsi.namespace, &taker);
             // A VSI with a known disk size may not become one without.
             let has_to_say = before == Usage::default() || before.disk > 0;
             if has_to_say && vsi.boot_disk.size.is_none() {
@@ -84,13 +97,19 @@ impl Demand {
     /// With the first limit that is exceeded.
     pub(super) fn judge(self, quotas: &Quotas, count: &Count) -> Result<(), FleetError> {
         let mut after = count.taken.clone();
-        let taken = self.taken.iter();
-        let namespaces: BTreeSet<_> = taken.map(|(space, _, _)| space.clone()).collect();
+        let mut namespaces = BTreeSet::new();
         for (namespace, taker, usage) in self.taken {
-            after.set(&namespace, taker, usage);
+            after.by_taker.set(&namespace, taker, usage);
+            namespaces.insert(namespace);
         }
+        for pool in self.pools {
+            let place = (pool.namespace.as_str(), pool.name.as_str());
+            after.set_pool(place, pool.usage, &count.there);
+            namespaces.insert(pool.namespace);
+        }
+        let (taken, after) = (&count.taken.by_taker, after.by_taker);
         for namespace in namespaces {
-            let (before, then) = (count.taken.of(&namespace), after.of(&namespace));
+            let (before, then) = (taken.of(&namespace), after.of(&namespace));
             let mut lost = quotas.lost.iter();
             if let Some(lost) = lost.find(|one| one.namespace == namespace)
                 && before.max(then) != before
@@ -160,13 +179,18 @@ fn add_pool(pool: &ResolvedPool, same: Option<&PoolRecord>, count: &Count, deman
         usage = usage.max(MembersUsage::of_record(same).with(&members));
     }
     let taker = Taker::Pool(desired.name.clone());
-    let grows = usage.vsis > count.taken.get(&desired.namespace, &taker).vsis;
+    let before = count.taken.by_taker.get(&desired.namespace, &taker);
+    let grows = usage.members.vsis > before.vsis;
     let size = same.and_then(|same| same.template.vsi.boot_disk.size);
     if (grows || size.is_some()) && pool.template.desired.boot_disk.size.is_none() {
         let name = format!("pool/{}/{}", desired.namespace, desired.name);
         demand.unsized_disks.push((desired.namespace.clone(), name));
     }
-    demand.add(&desired.namespace, taker, usage);
+    demand.pools.push(PoolDemand {
+        namespace: desired.namespace.clone(),
+        name: desired.name.clone(),
+        usage,
+    });
 }
 
 fn exceeded(quota: &DesiredQuota, excess: &str) -> FleetError {

@@ -1,16 +1,16 @@
 //! What the members of a pool may use at one time. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::count::{of_disk, of_vsi};
 use crate::{
     group::ItemRecord,
-    pool::{PoolRecord, TemplateRecord},
+    pool::{PoolRecord, TemplateRecord, member_disk_name},
     quota::Usage,
     spec::{DesiredDataDisk, DesiredVsi, ResolvedPool, UpdatePolicy, pool::Strategy},
 };
 
-/// The existing members of a pool, and their data disks.
+/// The existing members of a pool, without their data disks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PresentMembers {
     pub(super) usage: Usage,
@@ -18,19 +18,39 @@ pub(super) struct PresentMembers {
     pub(super) numbers: BTreeSet<u32>,
 }
 
+/// What a pool promises.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PromisedUsage {
+    /// The usage of its members, without their data disks.
+    pub(super) members: Usage,
+    /// The data disks of its members, by name, whether they exist or not.
+    pub(super) disks: BTreeMap<String, Usage>,
+}
+
+impl PromisedUsage {
+    /// The larger of each value.
+    pub(super) fn max(mut self, other: Self) -> Self {
+        self.members = self.members.max(other.members);
+        raise_disks(&mut self.disks, other.disks);
+        self
+    }
+}
+
 /// The most that one member may use.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct MemberUsage {
-    /// Without data disks: those of a missing member may be there.
+    /// Without data disks.
     alone: Usage,
-    with_disks: Usage,
+    /// Its data disks, by their names in the template. Those of an earlier template stay.
+    disks: BTreeMap<String, Usage>,
 }
 
 impl MemberUsage {
     fn of(vsi: &DesiredVsi, disks: &[DesiredDataDisk]) -> Self {
+        let disks = disks.iter().map(|disk| (disk.name.clone(), of_disk(disk)));
         Self {
             alone: of_vsi(vsi),
-            with_disks: disks.iter().map(of_disk).fold(of_vsi(vsi), Usage::plus),
+            disks: disks.collect(),
         }
     }
 
@@ -38,16 +58,25 @@ impl MemberUsage {
         Self::of(&template.vsi, &template.disks)
     }
 
-    fn max(self, other: Self) -> Self {
-        Self {
-            alone: self.alone.max(other.alone),
-            with_disks: self.with_disks.max(other.with_disks),
-        }
+    fn max(mut self, other: Self) -> Self {
+        self.alone = self.alone.max(other.alone);
+        raise_disks(&mut self.disks, other.disks);
+        self
+    }
+}
+
+/// Raises the usage of each disk to at least that of the same name.
+fn raise_disks(disks: &mut BTreeMap<String, Usage>, others: BTreeMap<String, Usage>) {
+    for (name, usage) in others {
+        let its = disks.entry(name).or_default();
+        *its = its.max(usage);
     }
 }
 
 /// What the members of a pool may use.
 pub(super) struct MembersUsage {
+    /// The name of the pool.
+    pool: String,
     newest: MemberUsage,
     /// The same for members below the partition, which may have an earlier template.
     kept: MemberUsage,
@@ -57,9 +86,10 @@ pub(super) struct MembersUsage {
 }
 
 impl MembersUsage {
-    fn new(member: MemberUsage, strategy: Strategy, replicas: u32) -> Self {
+    fn new(pool: &str, member: MemberUsage, strategy: Strategy, replicas: u32) -> Self {
         Self {
-            newest: member,
+            pool: pool.to_owned(),
+            newest: member.clone(),
             kept: member,
             partition: strategy.partition,
             count: strategy.most_members(replicas),
@@ -68,16 +98,18 @@ impl MembersUsage {
 
     /// A pool that is made from this template.
     pub(super) fn of_template(
+        pool: &str,
         template: &TemplateRecord,
         strategy: Strategy,
         replicas: u32,
     ) -> Self {
-        Self::new(MemberUsage::of_template(template), strategy, replicas)
+        let member = MemberUsage::of_template(template);
+        Self::new(pool, member, strategy, replicas)
     }
 
     /// A pool's record: each member may have the current template or the proposed one.
     pub(super) fn of_record(pool: &PoolRecord) -> Self {
-        let usage = Self::of_template(&pool.template, pool.strategy, pool.replicas);
+        let usage = Self::of_template(&pool.name, &pool.template, pool.strategy, pool.replicas);
         usage.or_newest(pool.proposed.as_ref()).keeping(pool)
     }
 
@@ -87,7 +119,7 @@ impl MembersUsage {
         let present = known.map_or(1, |known| known.replicas);
         let replicas = desired.replicas.unwrap_or(present);
         let member = MemberUsage::of(&pool.template.desired, &desired.disks);
-        let usage = Self::new(member, desired.strategy, replicas);
+        let usage = Self::new(&desired.name, member, desired.strategy, replicas);
         let Some(known) = known else {
             return usage;
         };
@@ -99,12 +131,14 @@ impl MembersUsage {
     /// What an item of a group makes of its pool.
     pub(super) fn of_item(item: &ItemRecord, pool: &PoolRecord) -> Self {
         let replicas = item.replicas.unwrap_or(pool.replicas);
-        Self::of_template(&item.template, item.strategy, replicas).keeping(pool)
+        let usage = Self::of_template(&pool.name, &item.template, item.strategy, replicas);
+        usage.keeping(pool)
     }
 
     fn or_newest(mut self, template: Option<&TemplateRecord>) -> Self {
         if let Some(other) = template.map(MemberUsage::of_template) {
-            (self.newest, self.kept) = (self.newest.max(other), self.kept.max(other));
+            self.newest = self.newest.max(other.clone());
+            self.kept = self.kept.max(other);
         }
         self
     }
@@ -116,22 +150,84 @@ impl MembersUsage {
         self
     }
 
+    /// The most that a member of this number may use.
+    fn of_number(&self, number: u32) -> &MemberUsage {
+        if number < self.partition {
+            &self.kept
+        } else {
+            &self.newest
+        }
+    }
+
     /// The most that all members may use at one time, of which some are there.
-    pub(super) fn with(&self, present: &PresentMembers) -> Usage {
-        let kept = self.partition.min(self.count);
-        let promised = self.kept.with_disks.times(kept.into());
-        let others = self.count.saturating_sub(kept);
-        let promised = promised.plus(self.newest.with_disks.times(others.into()));
+    pub(super) fn with(&self, present: &PresentMembers) -> PromisedUsage {
+        let all = || (0..self.count).map(|number| (number, self.of_number(number)));
+        let add = |sum: Usage, (_, member): (u32, &MemberUsage)| sum.plus(member.alone);
+        let promised = all().fold(Usage::default(), add);
         // Members of larger templates may still be there while others are made.
-        let missing = (0..self.count).filter(|number| !present.numbers.contains(number));
-        let with_missing = missing.fold(present.usage, |sum, number| {
-            let member = if number < kept {
-                self.kept
-            } else {
-                self.newest
-            };
-            sum.plus(member.alone)
+        let missing = all().filter(|(number, _)| !present.numbers.contains(number));
+        let with_missing = missing.fold(present.usage, add);
+        let disks = all().flat_map(|(number, member)| {
+            let disks = member.disks.iter();
+            disks.map(move |(name, disk)| (member_disk_name(name, &self.pool, number), *disk))
         });
-        promised.max(with_missing)
+        PromisedUsage {
+            members: promised.max(with_missing),
+            disks: disks.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn template(revision: &str, disk: &str) -> serde_json::Value {
+        serde_json::json!({
+            "revision": revision, "contract": "secret-1",
+            "vsi": {
+                "namespace": "default", "name": "db", "host": "sim:a", "pool": "images",
+                "image": {"url": "http://images.test/a.qcow2", "fileName": "a.qcow2"},
+                "bootDisk": {"mode": "copy", "size": GIB}, "networks": [],
+                "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096}, "deletionPolicy": "Delete",
+            },
+            "disks": [{
+                "namespace": "default", "name": disk, "host": "sim:a", "pool": "images", "size": 2 * GIB,
+                "deletionPolicy": "Retain",
+            }],
+        })
+    }
+
+    fn pool(partition: u32) -> PoolRecord {
+        serde_json::from_value(serde_json::json!({
+            "uid": uuid::Uuid::nil(), "namespace": "default", "name": "db", "replicas": 3,
+            "strategy": {"partition": partition},
+            "template": template("r2", "store"), "rolled_out": template("r1", "data"),
+        }))
+        .unwrap()
+    }
+
+    fn promised(partition: u32) -> PromisedUsage {
+        MembersUsage::of_record(&pool(partition)).with(&PresentMembers::default())
+    }
+
+    #[test]
+    fn a_pool_promises_the_disks_of_its_members_by_name() {
+        let all = promised(0);
+        assert_eq!((all.members.vsis, all.members.disk), (3, 3 * GIB));
+        let names: Vec<_> = all.disks.keys().map(String::as_str).collect();
+        assert_eq!(names, ["store-db-0", "store-db-1", "store-db-2"]);
+        assert!(all.disks.values().all(|usage| usage.disk == 2 * GIB));
+    }
+
+    #[test]
+    fn members_below_the_partition_promise_the_disks_of_both_templates() {
+        let names: Vec<_> = promised(1).disks.into_keys().collect();
+        assert_eq!(
+            names,
+            ["data-db-0", "store-db-0", "store-db-1", "store-db-2"]
+        );
     }
 }

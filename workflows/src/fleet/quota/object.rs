@@ -80,9 +80,9 @@ impl QuotaHandle<'_> {
         if quotas.is_empty() {
             return Ok(objects);
         }
-        let mut taken = vec![self.fleet.count().await?.taken];
+        let mut taken = vec![self.fleet.count().await?.taken.by_taker];
         for other in others {
-            taken.push(other.count().await?.taken);
+            taken.push(other.count().await?.taken.by_taker);
         }
         objects.extend(self.shown(quotas, &taken)?);
         Ok(objects)

@@ -9,7 +9,7 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name};
 
 use super::{
     QuotaObject,
-    count::{Count, CountedObjects, Taker, UsageByTaker, of_disk, of_vsi},
+    count::{Count, CountedObjects, TakenUsage, Taker, UsageByTaker, of_disk, of_vsi},
     demand::Demand,
 };
 use crate::{
@@ -138,7 +138,7 @@ impl QuotaHandle<'_> {
     /// valid.
     pub async fn list_beside(self, others: &[ObjectUsage]) -> Result<Vec<QuotaObject>, FleetError> {
         let quotas = self.fleet.quotas_with(&[]).await?.read;
-        let mut taken = self.fleet.count().await?.taken;
+        let mut taken = self.fleet.count().await?.taken.by_taker;
         for one in others {
             count_in(&mut taken, one)?;
         }
@@ -197,13 +197,13 @@ impl Fleet {
         }
         let mut counted = Count {
             there: CountedObjects::default(),
-            taken: UsageByTaker::default(),
+            taken: TakenUsage::default(),
         };
         for one in taken {
-            count_in(&mut counted.taken, one)?;
+            count_in(&mut counted.taken.by_taker, one)?;
         }
         for one in &open {
-            count_in(&mut counted.taken, &one.taken)?;
+            count_in(&mut counted.taken.by_taker, &one.taken)?;
         }
         let quotas = self.quotas_with(&resolved.quotas).await?;
         Demand::of_singles(resolved, &counted).judge(&quotas, &counted)?;
@@ -241,7 +241,7 @@ fn taken_of<'a>(
     namespaces: &'a BTreeSet<String>,
 ) -> impl Iterator<Item = ObjectUsage> + 'a {
     namespaces.iter().flat_map(|namespace| {
-        let all = count.taken.in_namespace(namespace);
+        let all = count.taken.by_taker.in_namespace(namespace);
         all.map(|(taker, usage)| ObjectUsage {
             namespace: namespace.clone(),
             object: match taker {

@@ -28,7 +28,7 @@ use crate::{
     plan::Plan,
     record::{DiskRecord, Power, PowerAction, SnapshotAction, VsiRecord, disk_entity},
     restoration,
-    spec::PowerState,
+    spec::{DesiredDisk, PowerState},
     update_vsi, vsi_graph,
 };
 
@@ -49,8 +49,7 @@ pub struct RestoreOptions {
     pub scope: RestoreScope,
     /// Whether its copies are restored without a check of their recorded lengths and hashes.
     pub unverified: bool,
-    /// Where a boot disk is made that alone is restored. Data disks, and a boot disk with them, are always restored in
-    /// place.
+    /// Where the disks are made. Those of saved memory are always restored in place.
     pub place: ReplacementPlace,
 }
 
@@ -77,7 +76,7 @@ impl RestoreOptions {
         else {
             return false;
         };
-        let is_beside = restoration::beside(&known.record, &known.state.objects).is_some();
+        let is_beside = !restoration::beside(&known.record, &known.state.objects).is_empty();
         (self.scope == RestoreScope::DisksOnly && memory.is_some())
             || (self.place == ReplacementPlace::InPlace && is_beside)
             || (self.unverified && disks.iter().any(|disk| disk.expected.is_some()))
@@ -99,6 +98,26 @@ impl SnapshotHandle<'_> {
         let ordered = options.ordered(&record, &known);
         let plan = self.fleet.plan_of(&record, &ordered);
         Ok((known.entity, plan))
+    }
+
+    /// The names of the snapshot's disks that its VSI does not have any more. A restoration leaves them out.
+    ///
+    /// # Errors
+    /// When there is no such snapshot, or its VSI is deleted.
+    pub async fn not_restored(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<String>, FleetError> {
+        let snapshot = self.fleet.find_snapshot(namespace, name, false).await?;
+        let uid = snapshot.record.vsi.to_string();
+        let known = self
+            .fleet
+            .find(&snapshot.record.namespace, &uid, false)
+            .await?;
+        let disks = snapshot.record.disks.iter();
+        let missing = disks.filter(|of| of.disk != BOOT && attached(&known.record, of).is_none());
+        Ok(missing.map(|of| of.disk.clone()).collect())
     }
 
     /// Why the host would refuse to restore the disks of the VSI now; `None` if nothing forbids it. Nothing is
@@ -185,9 +204,11 @@ impl Fleet {
             };
             check_memory::foresee(&cx, &ports, &params).await?;
         }
-        match restoration::beside(record, &known.state.objects) {
-            Some(boot_disk) => restore_disks::foresee_beside(&ports, boot_disk).await,
-            None => restore_disks::foresee(&ports, disks).await,
+        let beside = restoration::beside(record, &known.state.objects);
+        if beside.is_empty() {
+            restore_disks::foresee(&ports, disks).await
+        } else {
+            restore_disks::foresee_beside(&ports, &beside).await
         }
     }
 
@@ -309,8 +330,7 @@ impl Fleet {
         of: &DiskCopy,
     ) -> Result<Option<DiskToRestore>, FleetError> {
         let record = &known.record;
-        let its = |disk: &&crate::spec::DesiredDisk| vsi_graph::volume(record, disk) == of.volume;
-        let Some(disk) = record.vsi.disks.iter().find(its) else {
+        let Some(disk) = attached(record, of) else {
             return Ok(None);
         };
         let uid = vsi_graph::disk_uid(record, disk);
@@ -320,13 +340,24 @@ impl Fleet {
             return Err(not_its_own(known, of));
         };
         let recorded = self.read_record::<DiskRecord>(&state).await?;
+        // The disk may have got another volume since.
+        let volume = data_disk::current_volume(&of.volume, &state.objects);
         Ok(recorded.map(|recorded| DiskToRestore {
-            of: of.clone(),
+            of: DiskCopy {
+                volume,
+                ..of.clone()
+            },
             size: Some(recorded.disk.size),
             recorded: data_disk::is_recorded(&recorded, &state),
             expected: None,
         }))
     }
+}
+
+/// The data disk of the VSI that was copied.
+fn attached<'a>(record: &'a VsiRecord, of: &DiskCopy) -> Option<&'a DesiredDisk> {
+    let its = |disk: &&DesiredDisk| vsi_graph::volume(record, disk) == of.volume;
+    record.vsi.disks.iter().find(its)
 }
 
 /// The failure for a disk that the VSI has, and that is only referred to now: it would keep its content, while the

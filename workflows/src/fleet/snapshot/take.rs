@@ -15,6 +15,7 @@ use crate::fleet::{
     index::Known, store::DesiredUpdates,
 };
 use crate::{
+    orders,
     phase::Phase,
     record::{
         DueTime, SnapshotAction, SnapshotOrder, SnapshotRecord, VsiRecord, kind, snapshot_entity,
@@ -342,6 +343,17 @@ const PROTECTED: &str = "its memory is protected from the host, and what it has 
 pub(in crate::fleet) fn settled(known: &Known) -> Result<(), FleetError> {
     if known.state.reached > 0 && known.state.is_settled() {
         return Ok(());
+    }
+    if known.state.active.is_none() && orders::was_cancelled(&known.state) {
+        let name = known.record.vsi.full_name();
+        let remedy = format!(
+            "`vsiflow start {name}` or `vsiflow stop {name}` records how it is to be now; then run the command again"
+        );
+        return Err(refused(
+            &object(known),
+            "its last change was cancelled",
+            &remedy,
+        ));
     }
     let message = "it is being made or changed";
     let remedy = "wait until that is done (`vsiflow get`), then run the command again";

@@ -2,6 +2,8 @@
 
 mod sweep;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -46,6 +48,7 @@ impl DesiredUpdates {
             desired,
             made_from,
             orders: Vec::new(),
+            voids: Vec::new(),
         });
         Ok(())
     }
@@ -57,10 +60,22 @@ impl DesiredUpdates {
         }
     }
 
+    /// Open orders by this act for the entity that was added last are void with it.
+    pub(super) fn void(&mut self, act: &str) {
+        if let Some(update) = self.updates.last_mut() {
+            update.voids.push(Name::of(act));
+        }
+    }
+
     /// Adds the order to delete the entity that was added last, with these volumes that guests wrote to.
     pub(super) fn order_deletion(&mut self, volumes: impl IntoIterator<Item = Text>) {
+        self.order_deletion_by(orders::DELETE, volumes);
+    }
+
+    /// The same by another act than a deletion that somebody asked for.
+    pub(super) fn order_deletion_by(&mut self, act: &str, volumes: impl IntoIterator<Item = Text>) {
         if let Some(update) = self.updates.last_mut() {
-            let orders = orders::for_deletion(&update.entity, volumes);
+            let orders = orders::for_deletion(&update.entity, act, volumes);
             update.orders.extend(orders);
         }
     }
@@ -122,6 +137,7 @@ impl Fleet {
                 let secret = self.secrets.put(url).await?;
                 let (host, image_url) = (&vsi.desired.host, &vsi.desired.image.url);
                 self.credentials.put(host, image_url, secret.clone());
+                self.forget_credentials().await?;
                 Some(secret)
             }
             None => None,
@@ -138,6 +154,18 @@ impl Fleet {
             placed: vsi.placed,
             ..VsiRecord::new(uid, contract, vsi.desired)
         })
+    }
+
+    /// Forgets credentials of images that no VSI names any more, once there are many.
+    async fn forget_credentials(&self) -> Result<(), FleetError> {
+        if !self.credentials.are_many() {
+            return Ok(());
+        }
+        let known = self.known().await?;
+        let stay = known.iter().filter(|known| !known.is_deleted());
+        let named: BTreeSet<_> = stay.flat_map(|vsi| vsi.record.secrets()).collect();
+        self.credentials.retain(|secret| named.contains(secret));
+        Ok(())
     }
 
     /// Accepts secrets that are stored elsewhere and were just read there: every secret that resources

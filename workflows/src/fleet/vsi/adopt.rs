@@ -14,6 +14,8 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     cidata::{self, Cidata},
     error, guards,
+    guest::GuestType,
+    names,
     ports::{DomainInfo, DomainState, HostPorts, OwnerMark, VolumeInfo, VolumeKey},
 };
 
@@ -24,11 +26,12 @@ use crate::fleet::{
 };
 use crate::{
     adopt_vsi, data_disk,
-    record::{Adopted, VsiRecord, vsi_entity},
+    record::{Adopted, DiskRecord, VsiRecord, vsi_entity},
     spec::{
         BootDiskMode, DeletionPolicy, DesiredDisk, DesiredVsi, HostSettings, OnDrift, PowerState,
         UpdatePolicy,
-        desired::{DesiredBootDisk, DesiredImage, DesiredMachine, DiskOrigin},
+        desired::{DesiredBootDisk, DesiredGuest, DesiredImage, DesiredMachine, DiskOrigin},
+        ready::by_default,
     },
 };
 
@@ -64,9 +67,23 @@ struct FoundDomain {
     domain: DomainInfo,
     pool: String,
     disks: Vec<DesiredDisk>,
+    /// Whether it has a volume by which its guest is configured.
+    is_seeded: bool,
+    /// The content of that volume, if it can be read.
     cidata: Option<Cidata>,
     own_volumes: bool,
     boot: Option<VolumeKey>,
+}
+
+/// The data disks of this journal among the disks of a domain.
+#[derive(Default)]
+struct OwnDataDisks {
+    /// Their UIDs by their names.
+    uids: BTreeMap<String, Uuid>,
+    /// The volumes that the domain names.
+    volumes: Vec<VolumeKey>,
+    /// Those that this journal could not make, because their volumes were there already.
+    unmade: Vec<KnownDisk>,
 }
 
 impl VsiHandle<'_> {
@@ -138,7 +155,10 @@ impl VsiHandle<'_> {
             .name_data_disks(&host, &namespace, &mut found.disks);
         let own_disks = own_disks.await?;
         let mut record = self.fleet.adopted(&what, &host, found, known).await?;
-        record.disks.extend(own_disks);
+        record.disks.extend(own_disks.uids);
+        if let Some(adopted) = &mut record.adopted {
+            adopted.data_disks = own_disks.volumes;
+        }
         if let Some(known) = known {
             record.vsi.deletion_policy = known.newest_policy();
         } else if let Some(forgotten) = earlier.filter(|forgotten| forgotten.may_have_stayed()) {
@@ -148,6 +168,15 @@ impl VsiHandle<'_> {
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
         let made_from = known.and_then(Known::made_from);
         takeover.add(entity.clone(), workflow, precedence, &record, made_from)?;
+        for disk in own_disks.unmade {
+            let brought = DiskRecord {
+                recorded: true,
+                adopted: true,
+                ..disk.record
+            };
+            let newest = disk.state.desired.as_ref().map(|newest| newest.generation);
+            takeover.add(disk.entity, data_disk::NAME, precedence, &brought, newest)?;
+        }
         self.fleet.record(takeover, by).await?;
         Ok(Adoption::Begun(entity))
     }
@@ -195,20 +224,21 @@ impl Fleet {
             domain,
             pool,
             disks,
+            is_seeded: adopted.seed.is_some(),
             cidata,
             own_volumes,
             boot: boot.filter(|_| own_volumes),
         })
     }
 
-    /// Takes the data disks of this journal among a domain's disks for what they are. Returns their UIDs by their names.
+    /// Takes the data disks of this journal among a domain's disks for what they are.
     async fn name_data_disks(
         &self,
         host: &str,
         namespace: &str,
         disks: &mut [DesiredDisk],
-    ) -> Result<BTreeMap<String, Uuid>, FleetError> {
-        let mut uids = BTreeMap::new();
+    ) -> Result<OwnDataDisks, FleetError> {
+        let mut own_disks = OwnDataDisks::default();
         let mut living = self.known_disks().await?;
         living.retain(|own| {
             let disk = &own.record.disk;
@@ -218,23 +248,30 @@ impl Fleet {
             let DiskOrigin::Existing { volume } = &disk.source else {
                 continue;
             };
+            // Also the one that a restoration made which this journal does not know.
             let is_it = |own: &&KnownDisk| {
-                let key = data_disk::volume(&own.record.disk, &own.entity);
-                key.pool == disk.pool && key.name == *volume
+                own.record.disk.pool == disk.pool && names::is_of_data_disk(volume, own.uid)
             };
             let Some(own) = living.iter().find(is_it) else {
                 continue;
             };
             let desired = &own.record.disk;
+            own_disks.volumes.push(VolumeKey {
+                pool: disk.pool.clone(),
+                name: volume.clone(),
+            });
+            if !own.is_made() && !own.record.adopted {
+                own_disks.unmade.push(own.clone());
+            }
             disk.name.clone_from(&desired.name);
             disk.source = DiskOrigin::Made {
                 uid: desired.uid,
                 size: desired.size,
                 deletion_policy: desired.deletion_policy,
             };
-            uids.insert(desired.name.clone(), own.uid);
+            own_disks.uids.insert(desired.name.clone(), own.uid);
         }
-        Ok(uids)
+        Ok(own_disks)
     }
 
     /// The record of an adopted VSI: the domain's current state becomes the desired state.
@@ -259,6 +296,7 @@ impl Fleet {
         let adopted = Adopted {
             own_volumes: found.own_volumes,
             boot: found.boot.clone(),
+            data_disks: Vec::new(),
             macs: found
                 .domain
                 .stored
@@ -368,6 +406,27 @@ fn existing(volume: &VolumeInfo) -> DesiredDisk {
     }
 }
 
+/// The guest, as the volume shows it by which it is configured: one of a Hyper Protect guest names no instance. A domain
+/// whose volume cannot be read is taken for a Hyper Protect guest, whose memory nobody may save.
+fn guest(found: &FoundDomain) -> Option<DesiredGuest> {
+    let Some(cidata) = &found.cidata else {
+        let unconfigured = DesiredGuest {
+            guest_type: GuestType::None,
+            hostname: String::new(),
+            ssh_keys: Vec::new(),
+            vendor_data: None,
+        };
+        return (!found.is_seeded).then_some(unconfigured);
+    };
+    let instance = cidata.instance.as_ref()?;
+    Some(DesiredGuest {
+        guest_type: GuestType::CloudInit,
+        hostname: cidata.hostname.clone(),
+        ssh_keys: instance.ssh_keys.clone(),
+        vendor_data: instance.vendor_data.clone(),
+    })
+}
+
 fn machine(arch: &str, found: &FoundDomain) -> DesiredMachine {
     DesiredMachine {
         arch: arch.to_owned(),
@@ -418,6 +477,8 @@ fn with_current_state(vsi: DesiredVsi, found: &FoundDomain, known: &Known) -> De
 
 fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
     let (namespace, name) = naming::of(what, &found.domain);
+    let shown_guest = guest(found);
+    let guest_type = shown_guest.as_ref().map(|shown| shown.guest_type);
     DesiredVsi {
         namespace,
         name,
@@ -440,8 +501,8 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         network_refs: Default::default(),
         made_networks: Default::default(),
         addresses: Default::default(),
-        guest: None,
-        ready: None,
+        guest: shown_guest,
+        ready: guest_type.map(by_default),
         disks: found.disks.clone(),
         network_config: found.cidata.as_ref().and_then(|c| c.network_config.clone()),
         power_state: power(found.domain.state),

@@ -201,6 +201,15 @@ impl Fleet {
             .unwrap_or_default()
     }
 
+    /// Whether the open run of a known VSI began to work on its guest.
+    pub(in crate::fleet) fn works_on_guest(&self, known: &Known) -> bool {
+        let active = known.state.active.as_ref();
+        active.is_some_and(|active| {
+            let run = self.engine.run(active.run);
+            run.is_none_or(|run| Touched::by(&run).guest())
+        })
+    }
+
     /// The plan of a rebuild that is about to be ordered.
     pub(in crate::fleet) fn plan_of_rebuild(&self, record: &VsiRecord, known: &Known) -> Plan {
         let (objects, plan) = (&known.state.objects, Plan::default());

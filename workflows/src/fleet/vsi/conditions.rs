@@ -117,7 +117,7 @@ pub(in crate::fleet) fn guest_setup(warnings: &[String], since: Timestamp) -> Op
 }
 
 /// The error code for a host that has seen a newer copy of this journal.
-const JOURNAL_BEHIND: &str = "VSI0211";
+pub(super) const JOURNAL_BEHIND: &str = "VSI0211";
 
 /// The condition that only Hyper Protect guests have.
 const CONTRACT_ACCEPTED: &str = "ContractAccepted";

@@ -2,9 +2,10 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, Precedence, Timestamp},
+    model::{EntityId, EntityState, Precedence, Timestamp},
 };
 
+use super::conditions::JOURNAL_BEHIND;
 use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates};
 use crate::{
     data_disk, delete_vsi, orders,
@@ -18,6 +19,9 @@ use crate::{
 pub enum DeletionMode {
     /// By its recorded `deletionPolicy`.
     ByPolicy,
+    /// The same, because its pool has fewer members. The pool takes it back if it has that member again before anything
+    /// is taken away.
+    Surplus,
     /// As if its recorded `deletionPolicy` were `Retain`: a document that is not recorded says so.
     Retain,
     /// It is forgotten. Its host is not asked, and everything stays there.
@@ -31,6 +35,31 @@ impl DeletionMode {
             DeletionPolicy::Delete => Self::ByPolicy,
             DeletionPolicy::Retain => Self::Retain,
         }
+    }
+
+    /// Whether the recorded `deletionPolicy` decides.
+    pub(in crate::fleet) fn is_by_policy(self) -> bool {
+        matches!(self, Self::ByPolicy | Self::Surplus)
+    }
+
+    /// The act for which its order destroys.
+    pub(in crate::fleet) fn act(self) -> &'static str {
+        match self {
+            Self::Surplus => orders::DELETE_SURPLUS,
+            _ => orders::DELETE,
+        }
+    }
+
+    /// Whether a deletion of the entity by this workflow is ordered already. What only a pool ordered is ordered anew by
+    /// whoever asks for it: the pool would take it back.
+    pub(in crate::fleet) fn is_ordered(
+        self,
+        entity: &EntityId,
+        state: &EntityState,
+        workflow: &str,
+    ) -> bool {
+        let is_taken_over = self == Self::ByPolicy && orders::is_surplus(entity, state);
+        orders::deletes_already(entity, state, workflow) && !is_taken_over
     }
 }
 
@@ -65,14 +94,17 @@ impl VsiHandle<'_> {
     ) -> Result<EntityId, FleetError> {
         let mode = mode.into();
         let known = self.fleet.find(namespace, name, false).await?;
-        let workflow = if mode != DeletionMode::ByPolicy || known.is_retained() {
+        let workflow = if !mode.is_by_policy() || known.is_retained() {
             delete_vsi::FORGET
         } else {
             delete_vsi::NAME
         };
-        if orders::deletes_already(&known.entity, &known.state, workflow) {
+        if mode.is_ordered(&known.entity, &known.state, workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
+        }
+        if workflow == delete_vsi::NAME {
+            self.fleet.refuse_unknown_past(&known)?;
         }
         let record = VsiRecord {
             formats: self.fleet.formats(&known).await?,
@@ -83,7 +115,7 @@ impl VsiHandle<'_> {
         updates.add(entity, workflow, supreme, &record, None)?;
         if workflow == delete_vsi::NAME {
             let volumes = orders::boot_disks(&record, &known.state.objects);
-            updates.order_deletion(volumes);
+            updates.order_deletion_by(mode.act(), volumes);
         }
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
@@ -91,6 +123,21 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
+    /// Refuses to delete a VSI of which its host has seen what this journal does not know. As far as the journal knows,
+    /// nothing of it is there, so that the deletion would leave it there, running, and give its addresses away.
+    fn refuse_unknown_past(&self, known: &Known) -> Result<(), FleetError> {
+        let obstacle = self.obstacle(&known.entity);
+        let behind = obstacle.filter(|failure| failure.code.as_str() == JOURNAL_BEHIND);
+        match behind {
+            Some(failure) if delete_vsi::asks_no_host(&known.record, &known.state) => {
+                let remedy = "Use the newer state directory, or have the VSI forgotten with `vsiflow delete --orphan`; \
+                              `vsiflow adopt` then takes over what runs.";
+                Err(failure.with_remedy(remedy).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a VSI or data disk was deleted, or is being deleted, without asking its host: everything that
     /// it has there stays.
     pub fn is_forgotten(&self, entity: &EntityId) -> bool {

@@ -140,9 +140,7 @@ impl Fleet {
     /// The room that a restoration needs.
     async fn room_to_restore(&self, record: &VsiRecord, objects: &Objects) -> Vec<NeededRoom> {
         let host = &record.vsi.host;
-        if let Some(disk) = restoration::beside(record, objects) {
-            return vec![self.room_beside(host, disk).await];
-        }
+        let is_beside = !restoration::beside(record, objects).is_empty();
         let disks = restoration::pending(record, objects);
         let mut pools = BTreeMap::<&str, Vec<&DiskToRestore>>::new();
         for disk in disks {
@@ -150,22 +148,25 @@ impl Fleet {
         }
         let mut needs = Vec::new();
         for (pool, replaced) in pools {
-            needs.push(self.room_in_place(host, pool, &replaced).await);
+            needs.push(if is_beside {
+                self.room_beside(host, pool, &replaced).await
+            } else {
+                self.room_in_place(host, pool, &replaced).await
+            });
         }
         needs
     }
 
-    /// The room that a copy of a boot disk needs beside the present one.
-    async fn room_beside(&self, host: &str, disk: &DiskToRestore) -> NeededRoom {
-        let pool = &disk.of.volume.pool;
+    /// The room that copies need in a pool beside the present disks.
+    async fn room_beside(&self, host: &str, pool: &str, disks: &[&DiskToRestore]) -> NeededRoom {
+        let copies: Vec<_> = disks.iter().map(|disk| disk.of.copy.clone()).collect();
         let free = self.free_in_pool(host, pool).await;
         let mut bytes = None;
         if free.is_some() {
-            let copy = self.allocations(host, std::slice::from_ref(&disk.of.copy));
-            bytes = copy.await.map(sum);
+            bytes = self.allocations(host, &copies).await.map(sum);
         }
         NeededRoom {
-            pool: pool.clone(),
+            pool: pool.to_owned(),
             bytes,
             free,
             place: ReplacementPlace::Beside,

@@ -8,7 +8,7 @@ use vsiflow_steps::{
 };
 
 use crate::{
-    data_disk, delete_vsi,
+    delete_vsi,
     fleet::{
         DiskHandle, Fleet, FleetError, GroupHandle, PoolHandle, VsiHandle, disk::known::KnownDisk,
         index::Known,
@@ -57,7 +57,7 @@ impl DiskHandle<'_> {
     async fn refusal_of(self, known: KnownDisk) -> Result<Option<Failure>, FleetError> {
         let vsis = self.fleet.known_with(known.uid).await?;
         let user = vsis.iter().find(|vsi| known.is_used_by(vsi));
-        let volume = data_disk::volume(&known.record.disk, &known.entity);
+        let volume = known.volume();
         let host = &known.record.disk.host;
         let cx = self
             .fleet
@@ -68,10 +68,11 @@ impl DiskHandle<'_> {
         if let Err(refusal) = elsewhere.await {
             return Ok(Some(refusal));
         }
+        let volumes = known.volumes();
         let rewritten = RewrittenVolumes {
             entity: known.entity,
             host,
-            volumes: &[volume],
+            volumes: &volumes,
             owner: user.map_or(known.uid, |vsi| vsi.record.uid),
         };
         Ok(self.fleet.foreseen_refusal(rewritten).await)
@@ -161,7 +162,7 @@ impl Fleet {
     /// Why the host would refuse to write the disks of the VSI again.
     pub(in crate::fleet) async fn rewrite_refusal(&self, known: &Known) -> Option<Failure> {
         let mut keys = vec![BootDisks::of(&known.record, &known.state.objects).current()];
-        keys.extend(known.record.volumes());
+        keys.extend(self.present_volumes(&known.record));
         self.foreseen_refusal(RewrittenVolumes::of(known, &keys))
             .await
     }

@@ -344,7 +344,7 @@ pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
         spec.insert("snapshotPolicy".to_owned(), json!(policy));
     }
     match &vsi.guest {
-        None => _ = spec.insert("contract".to_owned(), json!("<hidden>")),
+        None => _ = spec.insert("contract".to_owned(), recorded(&record.contract)),
         Some(guest) => {
             let mut guest_spec = json!(guest);
             let secret = match guest.guest_type {
@@ -353,7 +353,7 @@ pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
                 _ => Some("userData"),
             };
             if let (Some(key), Some(fields)) = (secret, guest_spec.as_object_mut()) {
-                fields.insert(key.to_owned(), json!("<hidden>"));
+                fields.insert(key.to_owned(), recorded(&record.contract));
                 fields.insert("networkConfig".to_owned(), json!(vsi.network_config));
             }
             spec.insert("guest".to_owned(), guest_spec);
@@ -370,6 +370,11 @@ pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
         }
     }
     Value::Object(spec)
+}
+
+/// A secret, as it is shown: a document of the same object may have it.
+fn recorded(secret: &Name) -> Value {
+    json!({"recorded": secret})
 }
 
 /// The fields that both kinds of VSI documents have.
@@ -392,10 +397,14 @@ fn common(record: &VsiRecord) -> serde_json::Map<String, Value> {
         "updatePolicy": vsi.update_policy,
         "deletionPolicy": vsi.deletion_policy,
     });
-    match common {
+    let mut fields = match common {
         Value::Object(common) => common,
         _ => serde_json::Map::new(),
+    };
+    if !vsi.host.is_empty() {
+        fields.insert("host".to_owned(), json!(vsi.host));
     }
+    fields
 }
 
 fn console_tail(ready: &Value) -> String {

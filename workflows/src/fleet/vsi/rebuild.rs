@@ -23,8 +23,8 @@ impl VsiHandle<'_> {
     /// disks stay. Returns the plan of the change.
     ///
     /// # Errors
-    /// When there is no such VSI, when it is being deleted or was never made, or when it was adopted with
-    /// volumes that vsiflow must not make.
+    /// When there is no such VSI, when it is being deleted or was never made, or when it was adopted and no
+    /// document says since from which image, or with volumes that vsiflow must not make.
     pub async fn rebuild(
         self,
         namespace: &str,
@@ -41,6 +41,14 @@ impl VsiHandle<'_> {
             let failure = Failure::new(FailureClass::Blocked, "VSI0701", "it was never made yet")
                 .of_object(format!("vsi/{full_name}"))
                 .with_remedy("wait for its first boot, or `vsiflow retry`");
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        if known.record.unknown.contains("image") {
+            let message = "it was adopted, and no document says from which image it is made";
+            let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
+                .of_object(format!("vsi/{full_name}"))
+                .on_host(&known.record.vsi.host)
+                .with_remedy("apply its document, then rebuild it");
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
         let ids = self.fleet.secrets.ids().await?;

@@ -52,6 +52,7 @@ impl VsiHandle<'_> {
                 desired,
                 made_from: known.made_from(),
                 orders: Vec::new(),
+                voids: Vec::new(),
             });
         }
         let entities = updates.iter().map(|update| update.entity.clone()).collect();

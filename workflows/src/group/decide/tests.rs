@@ -12,7 +12,6 @@ fn item(state: ItemState) -> ItemView {
 fn wave(open: bool, items: &[ItemView]) -> WaveView {
     WaveView {
         open,
-        passed: open,
         any: false,
         unread: false,
         items: items.to_vec(),
@@ -190,6 +189,20 @@ fn outputs_that_are_added_to_an_open_wave_are_read_and_later_waves_do_not_wait()
     assert_eq!(later, (both, GroupOutcome::Progressing(1)));
     let closed = decided(vec![unread(false)]);
     assert_eq!(closed, (vec![GroupAction::Ask(0)], GroupOutcome::Gate(0)));
+}
+
+#[test]
+fn outputs_of_open_waves_are_read_while_an_earlier_wave_is_not_settled() {
+    let unread = WaveView {
+        unread: true,
+        ..wave(true, &[item(Available)])
+    };
+    for earlier in [Busy, Stuck] {
+        let (actions, _) = decided(vec![wave(false, &[item(earlier)]), unread.clone()]);
+        assert_eq!(actions, [GroupAction::Read(1)]);
+    }
+    let (actions, _) = decided(vec![wave(false, &[item(Missing)]), unread]);
+    assert_eq!(actions, [GroupAction::Read(1), GroupAction::Make(0, 0)]);
 }
 
 #[test]

@@ -73,6 +73,22 @@ fn a_rollout_stops_at_a_member_that_failed_and_an_earlier_template_brings_it_bac
 }
 
 #[test]
+fn a_rollout_is_complete_without_the_members_that_it_leaves_out() {
+    let mut view = with(pool(3, ready(true)), 1, ready(false));
+    assert!(!view.is_rolled_out());
+    view.cordoned.insert(1);
+    assert!(view.is_rolled_out());
+    view.members.remove(&1);
+    assert!(view.is_rolled_out());
+    view.members.remove(&2);
+    assert!(!view.is_rolled_out());
+    view.cordoned.extend(0..3);
+    assert!(!view.is_rolled_out(), "nothing was rolled out");
+    view.replicas = 0;
+    assert!(view.is_rolled_out());
+}
+
+#[test]
 fn what_is_unknown_is_not_ready() {
     let unknown = member(MemberState::Unknown, true, false);
     let view = with(pool(3, ready(false)), 0, unknown);

@@ -18,6 +18,7 @@ use super::super::{
     pool::ResolvedPool,
     problem::{DocumentRef, Problem},
     quota::DesiredQuota,
+    recorded::RecordedFields,
     server_type::DesiredServerType,
     snapshot::DesiredSnapshot,
 };
@@ -33,6 +34,8 @@ pub struct ResolvedVsi {
     /// Whether its user-data cannot be found now, so that the VSI keeps the user-data that it was made
     /// from.
     pub retains_user_data: bool,
+    /// What its document says of the recorded state.
+    pub recorded: RecordedFields,
     /// The image's URL with its credentials, if it has any; the image is opened with it.
     pub image_url: Option<Secret>,
     /// The document it comes from.
@@ -62,6 +65,7 @@ impl ResolvedVsi {
             desired,
             contract,
             retains_user_data: false,
+            recorded: RecordedFields::default(),
             image_url,
             at: DocumentRef {
                 index: 0,

@@ -12,11 +12,12 @@ use super::super::{
     attach::AttachedNetwork,
     desired::{DesiredBootDisk, DesiredImage, DesiredMachine, DesiredVsi},
     documents::Document,
-    guest,
+    guest::{self, GuestFields},
     network::DesiredNetwork,
     placement::{self, DesiredPlacement},
     problem::{FieldPath, Problem, ProblemCode},
     ready,
+    recorded::RecordedFields,
     vsi::{BootDiskMode, VsiSpec},
 };
 use super::{Resolver, resolved::ResolvedVsi};
@@ -30,7 +31,11 @@ impl Resolver<'_> {
         let selector = document.spec.target_selector.as_ref();
         problems.extend(placement::check(document));
         let chosen = document.spec.placement.as_ref();
-        let (host, placement) = match chosen.filter(|_| !self.targets.is_fixed()) {
+        let is_fixed = self.targets.is_fixed();
+        let recorded = document.spec.host.clone();
+        let recorded = recorded.filter(|_| selector.is_none() && !is_fixed);
+        let (host, placement) = match chosen.filter(|_| !is_fixed) {
+            _ if recorded.is_some() => (recorded, None),
             None => (self.targets.of(document, selector, problems), None),
             Some(request) => {
                 let candidates = self.targets.all_of(document, selector, problems);
@@ -45,7 +50,11 @@ impl Resolver<'_> {
             }
         };
         let disks = self.attached.disks(document, host.as_deref(), problems);
-        let mut networks = self.attached.networks(document, host.as_deref(), problems);
+        let mut networks = match &document.spec.networks {
+            Some(_) => Vec::new(),
+            None => self.attached.networks(document, host.as_deref(), problems),
+        };
+        recorded_or_chosen(document, problems);
         if placement.is_some() {
             // Each candidate has all of them, from whichever document.
             networks = by_name(networks);
@@ -80,7 +89,42 @@ impl Resolver<'_> {
             placement,
             ..desired(document, host.unwrap_or_default())
         };
-        resolved(document, desired, guest.map(|guest| guest.user_data))
+        resolved(document, desired, guest)
+    }
+}
+
+/// Refuses what is recorded together with what chooses it anew.
+fn recorded_or_chosen(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
+    let spec = &document.spec;
+    let chooses_networks = spec.network_selector.is_some() || !spec.interfaces.is_empty();
+    for (field, is_given, selector, chooses) in [
+        (
+            "host",
+            spec.host.is_some(),
+            "targetSelector",
+            spec.target_selector.is_some(),
+        ),
+        (
+            "disks",
+            spec.disks.is_some(),
+            "diskSelector",
+            spec.disk_selector.is_some(),
+        ),
+        (
+            "networks",
+            spec.networks.is_some(),
+            "networkSelector or interfaces",
+            chooses_networks,
+        ),
+    ] {
+        if is_given && chooses {
+            problems.push(document.problem(
+                ProblemCode::WrongValue,
+                FieldPath::of(["spec", field]),
+                format!("{field} is what is recorded, and {selector} chooses it anew"),
+                "remove one of them",
+            ));
+        }
     }
 }
 
@@ -187,13 +231,26 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
 fn resolved(
     document: &Document<VsiSpec>,
     desired: DesiredVsi,
-    user_data: Option<Secret>,
+    guest: Option<GuestFields>,
 ) -> ResolvedVsi {
-    let contract = || document.spec.contract.secret().clone();
+    let spec = &document.spec;
+    let (contract, recorded) = match guest {
+        Some(guest) => (Some(guest.user_data), guest.recorded),
+        None => (
+            spec.contract.secret().cloned(),
+            spec.contract.recorded().cloned(),
+        ),
+    };
     ResolvedVsi {
         desired,
-        contract: user_data.unwrap_or_else(contract),
+        contract: contract.unwrap_or_else(|| Secret::new(Vec::new())),
         retains_user_data: false,
+        recorded: RecordedFields {
+            secret: recorded,
+            host: spec.host.clone(),
+            disks: spec.disks.clone(),
+            networks: spec.networks.clone(),
+        },
         image_url: document.spec.image_url.with_credentials().cloned(),
         at: document.at.clone(),
         selects_disks: document.spec.disk_selector.is_some(),

@@ -73,11 +73,13 @@ fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitPro
         guest.is_none_or(|guest| guest.contract.is_some())
     };
     let vsis = loaded.documents.vsis.iter().filter(has_one);
-    let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| ContractSource {
-        name: format!("{name}, contract of {}", vsi.meta.full_name()),
-        contract: Zeroizing::new(vsi.spec.contract.secret().expose().to_vec()),
+    let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| {
+        Some(ContractSource {
+            name: format!("{name}, contract of {}", vsi.meta.full_name()),
+            contract: Zeroizing::new(vsi.spec.contract.secret()?.expose().to_vec()),
+        })
     };
-    let sources: Vec<_> = vsis.map(source).collect();
+    let sources: Vec<_> = vsis.filter_map(source).collect();
     if sources.is_empty() {
         let message = format!("{name} holds Kubernetes objects, and none of them has a contract");
         let remedy = format!(

@@ -45,8 +45,7 @@ async fn watch(common: &Common, mut args: GetArgs) -> CommandOutcome {
     let mut graphs = LiveGraphs::where_drawn(common, lines);
     let mut has_answered = false;
     loop {
-        let now = current(common, &args, *kind).await;
-        let now = match now {
+        let listed = match current(common, &args, *kind).await {
             // What was shown last remains true.
             Err(problem) if has_answered && is_silence(&problem) => None,
             listed => listed?,
@@ -54,7 +53,7 @@ async fn watch(common: &Common, mut args: GetArgs) -> CommandOutcome {
         has_answered = true;
         // The hosts are scanned once.
         args.refresh = false;
-        if let Some(listed) = now {
+        if let Some(listed) = listed {
             let listed_vsis = vsis_of(&listed);
             let news = shown.news(&args, listed)?;
             let print = || {

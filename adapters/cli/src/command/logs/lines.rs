@@ -10,8 +10,8 @@ use vsiflow_steps::{
 
 use super::times::LineClock;
 use crate::{
-    args::{Common, EventFilter, LogsArgs},
-    command::event_lines::EventSource,
+    args::{Common, LogsArgs},
+    command::event_lines,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     service::ConsoleReader,
@@ -157,8 +157,8 @@ async fn started(
     name: &str,
 ) -> Result<Option<Timestamp>, ExitProblem> {
     let names = [name.to_owned()];
-    let mut source = EventSource::of_objects(namespace, &names, &EventFilter::default(), 0);
-    let history = source.read(common).await?;
+    let histories = event_lines::whole_histories(common, namespace, &names).await?;
+    let history = histories.concat();
     let is_start =
         |kind: &str, step: Option<&str>| kind == "step_succeeded" && step == Some(STARTS);
     let starts = history.iter().rev();
@@ -207,11 +207,11 @@ impl LineGrep {
     }
 
     /// The lines that match.
-    async fn keep(&mut self, lines: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ExitProblem> {
+    async fn keep(&self, lines: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ExitProblem> {
         let texts = lines
             .iter()
             .map(|line| String::from_utf8_lossy(line).into_owned());
-        let kept = matching(&self.pattern, texts.collect(), &mut self.budget).await;
+        let kept = matching(&self.pattern, texts.collect(), &self.budget).await;
         let kept = kept.map_err(|why| {
             let remedy = "use a simpler expression, or print the lines and search them yourself";
             ExitProblem::new(Exit::Usage, "VSI0810", format!("--grep: {why}"), remedy)
@@ -330,7 +330,7 @@ mod tests {
             .into_iter()
             .filter(|line| since.admits(line))
             .collect();
-        let mut grep = LineGrep::of(compile("(?i)error").unwrap());
+        let grep = LineGrep::of(compile("(?i)error").unwrap());
         let shown = grep.keep(recent).await.unwrap();
         assert_eq!(
             shown,
@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_costly_expression_ends_with_an_error_once_its_budget_is_used_up() {
-        let mut grep = LineGrep::of(compile("[01]*1[01]{700}z").unwrap());
+        let grep = LineGrep::of(compile("[01]*1[01]{700}z").unwrap());
         let mut state = 1_u32;
         let random_bit = |_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

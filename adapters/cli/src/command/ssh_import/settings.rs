@@ -65,6 +65,9 @@ const UNCARRIED: &[UncarriedSetting] = &[
     },
 ];
 
+/// The smallest RSA key that vsiflow takes of a host, in bits, as ssh does without `RequiredRSASize`.
+const RSA_BITS_MIN: u32 = 1024;
+
 /// What `ssh -G` prints for a host, with the usual configuration or with one file of it.
 pub(super) async fn printed(
     host: &str,
@@ -85,7 +88,8 @@ pub(super) async fn printed(
         let said = String::from_utf8_lossy(&answer.stderr);
         return Err(problem(said.trim().to_owned()));
     }
-    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    String::from_utf8(answer.stdout)
+        .map_err(|_| problem("a setting of this host is not UTF-8".to_owned()))
 }
 
 /// The effective settings of a host.
@@ -141,6 +145,14 @@ impl SshSettings {
             if !value.is_empty() && !is_default {
                 return Err(self.uncarried(setting.option, setting.remedy));
             }
+        }
+        let rsa_bits = self.value("requiredrsasize").parse::<u32>();
+        if rsa_bits.is_ok_and(|bits| bits > RSA_BITS_MIN) {
+            let remedy = format!(
+                "let the host have a key of the type ed25519, and set `RequiredRSASize {RSA_BITS_MIN}` for it in \
+                 ~/.ssh/config"
+            );
+            return Err(self.uncarried("RequiredRSASize", &remedy));
         }
         Ok(())
     }
@@ -236,6 +248,11 @@ mod tests {
             let built_in = settings(&format!("securitykeyprovider {internal}\n"));
             assert!(built_in.refuse_uncarried().is_ok());
         }
+        let larger = settings("requiredrsasize 3072\n");
+        let refused = larger.refuse_uncarried().unwrap_err().message;
+        assert!(refused.contains("RequiredRSASize"), "{refused}");
+        let usual = settings("requiredrsasize 1024\n");
+        assert!(usual.refuse_uncarried().is_ok());
         let unset = settings("addressfamily any\n");
         assert!(unset.refuse_uncarried().is_ok());
         let set = settings("addressfamily inet6\n");

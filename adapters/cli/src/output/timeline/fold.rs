@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use vsiflow_engine::model::Actor;
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{Group, Timeline, TimelineEntry};
@@ -32,7 +33,7 @@ impl TimelineFold {
     fn take(&mut self, line: &HistoryLine) {
         match line.kind.as_str() {
             "intent" | "timer_due" => {}
-            "state_changed" if line.reason.is_empty() || self.is_open(&line.entity) => {}
+            "state_changed" if is_derived(line) || self.is_open(&line.entity) => {}
             "run_opened" | "run_started" => _ = self.run(line),
             "run_finished" | "run_closed" => self.run_over(line),
             kind if line.step.is_some() && kind.starts_with("step_") => self.step(line),
@@ -193,4 +194,10 @@ impl TimelineEntry {
         self.failed |= line.error.is_some();
         line.error.is_some()
     }
+}
+
+/// Whether the engine found a state by itself: the steps before it say why. A person who sets one, as `host cordon` does,
+/// may give no reason.
+fn is_derived(line: &HistoryLine) -> bool {
+    line.reason.is_empty() && line.actor == Actor::Engine.to_string()
 }

@@ -99,8 +99,7 @@ pub(in crate::shards) async fn read(
 }
 
 /// The names of the objects in documents.
-pub(super) async fn named(common: &Common, sources: &Sources) -> Result<Vec<String>, ExitProblem> {
-    let resolved = Box::pin(read(common, sources)).await?;
+pub(super) fn named(resolved: &Resolved) -> Vec<String> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
     let vsis = vsis.map(|vsi| format!("{}/{}", vsi.namespace, vsi.name));
     let disks = resolved.data_disks.iter();
@@ -125,5 +124,5 @@ pub(super) async fn named(common: &Common, sources: &Sources) -> Result<Vec<Stri
             "the documents describe no VSI, pool, group or data disk; nothing is deleted",
         );
     }
-    Ok(names)
+    names
 }

@@ -23,6 +23,7 @@ use vsiflow_postgres::{
     JournalAddress,
     shards::{Named, ShardSet},
 };
+use vsiflow_workflows::spec::Resolved;
 
 use super::{
     DECIDES, SetPlace,
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::{
     args::{AuditCommand, Cli, CliCommand, Common, Sources, TopArgs},
+    command::delete,
     compose::{App, database, journal_key, state_path},
     exit::{Exit, ExitProblem},
     output,
@@ -197,7 +199,11 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         }
         CommandRoute::Removes(args) => {
             let sources = Sources::of(&args.files);
-            let names = Box::pin(documents::named(&cli.common, &sources)).await?;
+            let documents = Box::pin(documents::read(&cli.common, &sources)).await?;
+            if !args.orphan {
+                Box::pin(refuse_retained(&cli.common, &place, &documents)).await?;
+            }
+            let names = documents::named(&documents);
             let objects = Objects::Named(&args.namespace, names);
             let command = forwarded(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, command), &place, &objects, true)).await?
@@ -205,6 +211,25 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         CommandRoute::Refused(why) => return Err(refused(&place, why)),
     };
     Ok(Routed::Answered(exit))
+}
+
+/// Refuses to delete what a document retains: the journals delete by name, and so by what they have recorded.
+async fn refuse_retained(
+    common: &Common,
+    place: &SetPlace,
+    documents: &Resolved,
+) -> Result<(), ExitProblem> {
+    let mut refusals = Vec::new();
+    for app in place.open_all_to_read(common).await? {
+        let retained = app.fleet.retained_by_documents(documents).await;
+        // All are closed before one is looked at.
+        app.close().await;
+        refusals.push(retained);
+    }
+    for retained in refusals {
+        delete::refuse_retained(&retained?)?;
+    }
+    Ok(())
 }
 
 fn refused(place: &SetPlace, why: &str) -> ExitProblem {

@@ -20,7 +20,8 @@ pub(super) fn of_template(
         let entries = node.entries().iter();
         labels.extend(entries.map(|label| (label.key.clone(), label.node.clone())));
     }
-    check(&labels, &path, refusals);
+    let pairs = labels.iter().map(|(key, label)| (key.as_str(), label));
+    check(pairs, &path, refusals);
     let is_opt_out = |entry: &YamlEntry| preset::OPT_OUTS.contains(&entry.key.as_str());
     let annotations = metadata.peek("annotations");
     if annotations.is_some_and(|node| node.entries().iter().all(is_opt_out)) {
@@ -31,7 +32,11 @@ pub(super) fn of_template(
 }
 
 /// Refuses labels that no API server takes. A value that is no text is refused where the server is read.
-fn check(labels: &[(String, YamlNode)], path: &FieldPath, refusals: &mut Refusals) {
+pub(super) fn check<'n>(
+    labels: impl IntoIterator<Item = (&'n str, &'n YamlNode)>,
+    path: &FieldPath,
+    refusals: &mut Refusals,
+) {
     for (key, node) in labels {
         let checked = node.text().map(|value| check_label_pair(key, value));
         if let Some(Err(wrong)) = checked {

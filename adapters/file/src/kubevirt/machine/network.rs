@@ -1,7 +1,10 @@
 //! Translates the networks and cards of a machine. The network of its pod is the host's network `default`, and
 //! others are documents of networks in its namespace.
 
-use vsiflow_workflows::spec::documents::{API_VERSION, NETWORK_REF};
+use vsiflow_workflows::spec::{
+    FieldPath,
+    documents::{API_VERSION, NETWORK_REF},
+};
 
 use super::super::{
     data_volume::word,
@@ -63,6 +66,27 @@ fn of_namespace(node: &YamlNode) -> YamlNode {
     let name = node.text().unwrap_or_default();
     let name = name.rsplit('/').next().unwrap_or_default();
     super::instead(node, super::word_of(name))
+}
+
+/// The paths in a machine of the networks that it names in other namespaces, with these namespaces. A machine is on
+/// a network of its own namespace here.
+pub(in crate::kubevirt) fn of_other_namespaces<'n>(
+    machine: &'n YamlNode,
+    instance: FieldPath,
+    own: &str,
+) -> Vec<(FieldPath, &'n str)> {
+    let path = instance.key("spec").key("networks");
+    let networks = machine.find(&path.0).map(|node| &node.value);
+    let Some(Value::List(networks)) = networks else {
+        return Vec::new();
+    };
+    let named = networks.iter().enumerate().filter_map(|(index, network)| {
+        let name = network.get("multus")?.get("networkName")?.text()?;
+        let (namespace, _) = name.rsplit_once('/')?;
+        let place = path.clone().index(index).key("multus").key("networkName");
+        (namespace != own).then_some((place, namespace))
+    });
+    named.collect()
 }
 
 /// Reads the cards, and returns the interfaces of the server; none if it has one card on the network of pods.

@@ -74,6 +74,7 @@ impl MachineData<'_, '_, '_> {
                     pool: None,
                     ephemeral: true,
                     is_refused: false,
+                    name_at: None,
                 };
                 (String::new(), fresh)
             }

@@ -61,6 +61,38 @@ async fn an_overwritten_status_of_a_settled_object_is_written_again() {
     assert_eq!(rig.runs(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_status_copies_from_the_earlier_one_is_what_was_reported() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.settle().await;
+    let settled = rig.status("web");
+    assert!(settled["metadata"]["domainXML"].is_string(), "{settled}");
+    let written_at = |at: &str| {
+        let mut other = settled.clone();
+        other["metadata"]["domainXML"] = "<domain/>".into();
+        for condition in other["conditions"].as_array_mut().unwrap() {
+            condition["lastTransitionTime"] = at.into();
+        }
+        other
+    };
+    let ahead = "2999-01-01T00:00:00Z";
+    for at in ["2001-01-01T00:00:00Z", ahead] {
+        rig.server.overwrite_status(VSIS, "web", written_at(at));
+        rig.until("it is written again", || rig.status("web") == settled)
+            .await;
+    }
+    // The next process does not know what was reported, and no transition is in the future.
+    rig.server.overwrite_status(VSIS, "web", written_at(ahead));
+    rig.restart().await;
+    rig.until("nothing is ahead", || {
+        !rig.status("web").to_string().contains(ahead)
+    })
+    .await;
+    assert_eq!(rig.runs(), 1);
+}
+
 /// The last write of a process that has lost its Lease arrives after the writes of its successor.
 #[tokio::test(start_paused = true)]
 async fn a_late_write_of_an_old_leader_does_not_last() {

@@ -55,6 +55,33 @@ fn annotation(rig: &Rig, name: &str, key: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
+/// The name of the Event that says that an object runs.
+fn running_event(rig: &Rig, object: &str) -> Option<String> {
+    let events = rig.server.all("events").into_iter();
+    let mut running = events
+        .filter(|event| event["reason"] == "Running" && event["involvedObject"]["name"] == object);
+    Some(running.next()?["metadata"]["name"].as_str()?.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn transitions_of_members_that_were_not_reported_are_after_a_restart() {
+    let mut rig = Rig::new().await;
+    pool(&rig, 1, 1);
+    rig.until("its Event is there", || {
+        running_event(&rig, "web-0").is_some()
+    })
+    .await;
+    rig.settle().await;
+    let event = running_event(&rig, "web-0").unwrap();
+    rig.server.lose("events", &event);
+    assert_eq!(running_event(&rig, "web-0"), None);
+    rig.restart().await;
+    rig.until("its Event is there again", || {
+        running_event(&rig, "web-0") == Some(event.clone())
+    })
+    .await;
+}
+
 fn members(rig: &Rig) -> Vec<String> {
     let all = rig.server.all(SERVERS);
     all.iter()

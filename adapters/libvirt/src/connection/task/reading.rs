@@ -1,9 +1,12 @@
 //! The reading part of a connection's task.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::connection::memory::{FREE, PacketMemory};
 use crate::connection::shared::{
     CallAnswer, CallFailure, CallStage, ConnectionShared, OpenStream, StreamEvent,
 };
@@ -13,11 +16,35 @@ use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, kind, status}
 use crate::protocol::{
     KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, QEMU_PROGRAM, REMOTE_PROGRAM, VERSION,
 };
+use crate::time;
+
+/// The largest packet before libvirt has opened the connection. Its answers until then have a few bytes.
+const BEFORE_OPENING: usize = 64 << 10;
+/// How long a packet that has reserved memory may make no progress.
+const STALLED: Duration = Duration::from_secs(10);
+/// How long such a packet may take, with the wait for its memory.
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// Reads packets and dispatches them to their receivers.
 pub(super) struct IncomingPackets<'a, R> {
     reader: PacketReader<R>,
     shared: &'a ConnectionShared,
+}
+
+/// A packet and the memory that it has until it is handed on.
+struct Received {
+    packet: Packet,
+    _memory: Option<PacketMemory>,
+}
+
+impl From<ReadError> for CloseReason {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::ByPeer,
+            ReadError::Io(error) => Self::Io(error.to_string()),
+            ReadError::Length(_) => Self::Protocol(error.to_string()),
+        }
+    }
 }
 
 impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
@@ -30,14 +57,60 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
 
     pub(super) async fn run(&mut self) -> CloseReason {
         loop {
-            let packet = match self.reader.next(|| self.shared.note_sign_of_life()).await {
-                Ok(packet) => packet,
-                Err(ReadError::Closed) => return CloseReason::ByPeer,
-                Err(ReadError::Io(error)) => return CloseReason::Io(error.to_string()),
-                Err(error) => return CloseReason::Protocol(error.to_string()),
+            let received = match self.next().await {
+                Ok(received) => received,
+                Err(reason) => return reason,
             };
-            if let Err(problem) = self.dispatch(packet).await {
+            if let Err(problem) = self.dispatch(received.packet).await {
                 return CloseReason::Protocol(problem);
+            }
+        }
+    }
+
+    /// The next packet, with the memory that it has.
+    async fn next(&mut self) -> Result<Received, CloseReason> {
+        let sign_of_life = || self.shared.note_sign_of_life();
+        let length = self.reader.announced(sign_of_life).await?;
+        if length > BEFORE_OPENING && !self.shared.is_opened() {
+            return Err(CloseReason::Protocol(format!(
+                "a packet announces {length} bytes before the connection is open"
+            )));
+        }
+        if length > FREE {
+            return self.large(length).await;
+        }
+        let packet = self.reader.next(sign_of_life).await?;
+        Ok(Received {
+            packet,
+            _memory: None,
+        })
+    }
+
+    /// A packet for which memory is reserved. It has to get on, because others wait for that memory.
+    async fn large(&mut self, length: usize) -> Result<Received, CloseReason> {
+        let late = |why: String| CloseReason::Late(format!("{length} bytes; {why}"));
+        let deadline = time::deadline(WITHIN);
+        // While this side does not read, libvirt is not silent.
+        self.shared.held_up.store(true, Ordering::Relaxed);
+        let reserved = timeout_at(deadline, self.shared.packets.reserve(length)).await;
+        self.shared.held_up.store(false, Ordering::Relaxed);
+        let memory =
+            reserved.map_err(|_| late(format!("there was no memory for it within {WITHIN:?}")))?;
+        loop {
+            if let Some(packet) = self.reader.take()? {
+                return Ok(Received {
+                    packet,
+                    _memory: Some(memory),
+                });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let more = self.reader.read_more(|| self.shared.note_sign_of_life());
+            match timeout(left.min(STALLED), more).await {
+                Ok(read) => read?,
+                Err(_) if left <= STALLED => {
+                    return Err(late(format!("not all of it came within {WITHIN:?}")));
+                }
+                Err(_) => return Err(late(format!("none of it came for {STALLED:?}"))),
             }
         }
     }

@@ -209,7 +209,7 @@ impl tokio::io::AsyncWrite for Panicking {
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_reading_ends_the_connection_and_its_calls() {
     let (stream, _peer) = tokio::io::duplex(1024);
-    let connection = Connection::start(Panicking(stream), ());
+    let connection = Connection::start(Panicking(stream), (), &"host/fake".into());
     let calls = connection.within(SECOND * 60);
     let answer = timeout(SECOND, calls.domain_lookup_by_name("a")).await;
     assert!(matches!(answer, Ok(Err(_))), "{answer:?}");

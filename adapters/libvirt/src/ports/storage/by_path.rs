@@ -156,7 +156,8 @@ impl LibvirtHost {
         let found = found.map_err(|error| at.of(&error))?;
         let xml = calls.storage_pool_get_xml_desc(&found).await;
         let xml = xml.map_err(|error| at.of(&error))?;
-        let folder = pool::folder(&xml).map_err(|error| at.unreadable(&error))?;
+        let folder = self.parsed(xml, pool::folder).await;
+        let folder = folder.map_err(|error| at.unreadable(&error))?;
         let path = self.path(key).await?;
         let plain =
             !matches!(key.name.as_str(), "" | "." | "..") && !key.name.contains(['/', '\0']);

@@ -20,7 +20,8 @@ impl LibvirtHost {
         let pool = pool.map_err(|e| at.of(&e))?;
         let xml = calls.storage_pool_get_xml_desc(&pool).await;
         let xml = xml.map_err(|e| at.of(&e))?;
-        let folder = match pool::place(&xml).map_err(|e| at.unreadable(&e))? {
+        let place = self.parsed(xml, pool::place).await;
+        let folder = match place.map_err(|e| at.unreadable(&e))? {
             PoolPlace::NoFiles => return Ok(PoolFiles::None),
             PoolPlace::Mount => {
                 let why = "its file system is not mounted by it".to_owned();

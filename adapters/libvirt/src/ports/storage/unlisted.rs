@@ -26,7 +26,8 @@ impl LibvirtHost {
         let at = self.speaking(&object);
         let xml = calls.storage_pool_get_xml_desc(pool).await;
         let xml = xml.map_err(|e| at.of(&e))?;
-        let Some(folder) = pool::folder(&xml).map_err(|e| at.unreadable(&e))? else {
+        let folder = self.parsed(xml, pool::folder).await;
+        let Some(folder) = folder.map_err(|e| at.unreadable(&e))? else {
             return Ok(Vec::new());
         };
         let output = self.command(&list_command(&folder), TIMEOUT).await?;

@@ -90,7 +90,8 @@ impl LibvirtHost {
             Ok(xml) => {
                 let key = key_of(found);
                 let object = format!("volume {key}");
-                let info = volume::read(&found.pool, &xml);
+                let pool = found.pool.clone();
+                let info = self.parsed(xml, move |xml| volume::read(&pool, xml)).await;
                 let info = info.map_err(|e| self.speaking(&object).unreadable(&e))?;
                 // Its path and its backing file are changed like its name.
                 if info.key != key {

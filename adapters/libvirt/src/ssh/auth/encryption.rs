@@ -7,6 +7,8 @@ use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::{Kdf, Parameters, Pbkdf2Prf};
 
+use crate::connect_error::KeyProblem;
+
 /// The ciphers of OpenSSH's format that are decrypted.
 const OPENSSH: &[&str] = &[
     "none",
@@ -35,9 +37,29 @@ const NAMES: &[(&[u8], &str)] = &[
     (b"\x2a\x86\x48\x86\xf7\x0d\x01\x05", "PBES1"),
 ];
 
-/// The name of the key's encryption if it is not decrypted here; `None` also if it is not encrypted, or not a
-/// key at all.
-pub(super) fn unsupported(text: &str) -> Option<String> {
+/// `ssh-keygen` reads its own format and OpenSSL's old one.
+const BY_SSH_KEYGEN: &str = "encrypt it again with `ssh-keygen -p -f KEYFILE`";
+/// `ssh-keygen` does not read each encryption of PKCS#8.
+const BY_OPENSSL: &str =
+    "encrypt it again with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEYFILE -out NEWFILE`";
+/// The private keys of another program, encrypted or not, and what to do about them.
+const SSH_COM: &str = "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY";
+const BY_IMPORT: &str = "take its passphrase away with the program that made it, and convert it with `ssh-keygen -i -f KEYFILE`";
+
+/// The problem of a key whose encryption is not decrypted here; `None` also if it is not encrypted, or not a key at all.
+pub(super) fn unsupported(text: &str) -> Option<KeyProblem> {
+    let (encryption, remedy) = if text.starts_with(SSH_COM) {
+        ("the format of SSH.com".to_owned(), BY_IMPORT)
+    } else {
+        let is_pkcs8 = text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----");
+        let remedy = if is_pkcs8 { BY_OPENSSL } else { BY_SSH_KEYGEN };
+        (unsupported_name(text)?, remedy)
+    };
+    Some(KeyProblem::UnsupportedEncryption { encryption, remedy })
+}
+
+/// The name of the encryption.
+fn unsupported_name(text: &str) -> Option<String> {
     let mut lines = text.lines();
     let first = lines.find(|line| line.starts_with("-----BEGIN "))?;
     let label = first.strip_prefix("-----BEGIN ")?.strip_suffix("-----")?;

@@ -21,6 +21,11 @@ fn read(dir: &Path, name: &str, passphrase: Option<&str>) -> Result<PrivateKey, 
     decode(&text, passphrase.map(Secret::new).as_ref())
 }
 
+fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, ConnectError> {
+    let key = GivenKey::new(text.clone(), passphrase.cloned()).readable();
+    key.and_then(|key| key.decode()).map_err(ConnectError::Key)
+}
+
 fn problem(outcome: Result<PrivateKey, ConnectError>) -> KeyProblem {
     match outcome {
         Err(ConnectError::Key(problem)) => problem,
@@ -181,12 +186,18 @@ fn an_encryption_that_is_not_supported_is_named_and_never_taken_for_another_pass
                 KeyProblem::Encrypted,
                 "{name}"
             ),
-            Some(KeyProblem::UnsupportedEncryption(named)) => {
+            Some(KeyProblem::UnsupportedEncryption { encryption, remedy }) => {
                 // Without a passphrase it is the same: none would help.
-                let without = problem(read(dir, &name, None));
-                assert_eq!(without, KeyProblem::UnsupportedEncryption(named.clone()));
-                assert!(without.to_string().contains("ssh-keygen -p"), "{without}");
-                unsupported.push((name, named));
+                let without = problem(read(dir, &name, None)).to_string();
+                assert!(without.contains(&encryption), "{without}");
+                let command = if name.starts_with("pkcs8") {
+                    "openssl pkcs8 -topk8 -v2 aes-256-cbc"
+                } else {
+                    "ssh-keygen -p"
+                };
+                assert!(remedy.contains(command), "{name}: {remedy}");
+                assert!(without.contains(remedy), "{without}");
+                unsupported.push((name, encryption));
             }
             Some(other) => panic!("{name}: {other}"),
         }
@@ -264,8 +275,73 @@ fn a_key_that_asks_for_too_much_work_is_not_opened() {
             &with_numbers(&text, from, to),
             Some(&Secret::new(PASSPHRASE)),
         );
-        assert_eq!(problem(outcome), KeyProblem::TooCostly, "{name}");
+        let too_costly = problem(outcome);
+        assert!(
+            matches!(too_costly, KeyProblem::TooCostly { .. }),
+            "{name}: {too_costly}"
+        );
+        let remedy = match name {
+            "bcrypt" => "256 rounds of bcrypt; encrypt it again with `ssh-keygen -p -a 16",
+            "pbkdf2" => "2000000 iterations of PBKDF2; encrypt it again with `openssl pkcs8",
+            _ => "32 MiB; encrypt it again with `openssl pkcs8",
+        };
+        assert!(too_costly.to_string().contains(remedy), "{too_costly}");
     }
+}
+
+#[test]
+fn no_form_of_a_text_hides_the_cost_of_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let make = format!("ssh-keygen -q -t ed25519 -a 257 -N '{PASSPHRASE}' -f key");
+    run(dir, &make);
+    let text = std::fs::read_to_string(dir.join("key")).unwrap();
+    let begin = "-----BEGIN OPENSSH PRIVATE KEY-----\n";
+    for hidden in [
+        text.clone(),
+        text.replace(begin, &format!("{begin}Comment: of a key\n")),
+        text.replace(begin, &format!("{begin}\n\n")),
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{text}"),
+        format!("note\n-----BEGIN X-----\n-----END X-----\n{text}"),
+        format!("{text}{text}"),
+    ] {
+        let begun = std::time::Instant::now();
+        let outcome = decode(&Secret::new(hidden.clone()), Some(&Secret::new(PASSPHRASE)));
+        let too_costly = problem(outcome);
+        assert!(
+            matches!(too_costly, KeyProblem::TooCostly { .. }),
+            "{hidden}: {too_costly}"
+        );
+        assert!(begun.elapsed() < std::time::Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_key_of_ssh_com_is_sent_to_the_program_that_converts_it() {
+    let text = "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"k\"\nP2/56w==\n";
+    for passphrase in [None, Some(Secret::new(PASSPHRASE))] {
+        let outcome = decode(&Secret::new(text), passphrase.as_ref());
+        let said = problem(outcome).to_string();
+        assert!(said.contains("ssh-keygen -i"), "{said}");
+        assert!(!said.contains("KEY_PASSPHRASE"), "{said}");
+    }
+}
+
+#[test]
+fn what_openssl_encrypts_again_by_the_remedy_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let pass = format!("-passin 'pass:{PASSPHRASE}' -passout 'pass:{PASSPHRASE}'");
+    run(
+        dir,
+        &format!(
+            "openssl ecparam -name prime256v1 -genkey -noout -out ec; openssl pkcs8 -topk8 \
+             -v1 PBE-SHA1-3DES -in ec -passout 'pass:{PASSPHRASE}' -out old; \
+             openssl pkcs8 -topk8 -v2 aes-256-cbc -in old {pass} -out new"
+        ),
+    );
+    assert!(read(dir, "old", Some(PASSPHRASE)).is_err());
+    assert!(read(dir, "new", Some(PASSPHRASE)).is_ok());
 }
 
 #[test]

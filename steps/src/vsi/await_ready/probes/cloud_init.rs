@@ -12,6 +12,7 @@ use super::{ASK_WITHIN, ProbeAnswer};
 use crate::{
     hpl::{cut, plain},
     ports::{HostPorts, PortErrorKind, PortResult},
+    vsi::ask_guest::returned,
 };
 
 const STATUS: &str = r#"{"execute":"guest-exec","arguments":{"path":"cloud-init","arg":["status","--long"],"capture-output":true}}"#;
@@ -151,10 +152,7 @@ impl StatusCommand {
 /// The agent's answer; `None` if it gives none, or refuses.
 async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Option<Value>> {
     match ports.domains.agent(uuid, command, ASK_WITHIN).await {
-        Ok(answer) => {
-            let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-            Ok(answer.get("return").cloned())
-        }
+        Ok(answer) => Ok(returned(&answer).ok().flatten()),
         Err(error) => match error.kind {
             PortErrorKind::WrongState | PortErrorKind::Rejected | PortErrorKind::Other => Ok(None),
             _ => Err(error),

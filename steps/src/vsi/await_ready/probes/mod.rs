@@ -108,7 +108,7 @@ impl Probes {
             errors: found.errors,
             warnings: found.warnings,
             next: Instant::now(),
-            budget: MatchBudget::of_guest(&params.namespace, &params.host),
+            budget: MatchBudget::of_guest(params.uuid, &params.namespace, &params.host),
             matched_piece: String::new(),
         }
     }
@@ -158,7 +158,7 @@ impl Probes {
             return;
         }
         let patterns: Vec<_> = open.iter().filter_map(|one| one.pattern.clone()).collect();
-        let matched = first_lines(&patterns, lines, &mut self.budget).await;
+        let matched = first_lines(&patterns, lines, &self.budget).await;
         for (one, line) in open.iter_mut().zip(matched) {
             if let Some(line) = line {
                 one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_MAX).to_owned());

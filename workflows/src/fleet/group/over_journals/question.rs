@@ -14,7 +14,10 @@ use vsiflow_engine::{
 
 use super::{GuestAnswer, GuestReports};
 use crate::{
-    fleet::{Fleet, FleetError, MemberJournals, MemberQuestions, known::KnownPool},
+    fleet::{
+        Fleet, FleetError, MemberJournals, MemberQuestions, group::gate::AwaitedMembers,
+        known::KnownPool,
+    },
     pool::member_name,
     spec::group::{Gate, OutputSource, Quorum},
 };
@@ -57,8 +60,15 @@ pub enum GuestQuestion {
     },
 }
 
-/// Who must be ready, by pool: its name, and how many members it should have.
-type Expected = BTreeMap<Uuid, (String, u32)>;
+/// The members of a pool that must be ready.
+struct ExpectedMembers {
+    /// The name of the pool.
+    pool: String,
+    numbers: BTreeSet<u32>,
+}
+
+/// Who must be ready, by pool.
+type Expected = BTreeMap<Uuid, ExpectedMembers>;
 
 impl Fleet {
     /// Why the gate of a wave is closed; `None` if it is open.
@@ -67,6 +77,7 @@ impl Fleet {
         journals: &Arc<dyn MemberJournals>,
         gate: &Gate,
         pools: &[&KnownPool],
+        mut awaited: AwaitedMembers,
     ) -> Result<Option<String>, FleetError> {
         let question = GuestQuestion::Gate {
             pools: pools
@@ -77,7 +88,11 @@ impl Fleet {
         };
         let expected = pools.iter().map(|pool| {
             let record = &pool.record;
-            (record.uid, (record.name.clone(), record.replicas))
+            let expected = ExpectedMembers {
+                pool: record.name.clone(),
+                numbers: awaited.remove(&record.uid).unwrap_or_default(),
+            };
+            (record.uid, expected)
         });
         let expected = expected.collect();
         let reports = journals.ask_guests(None, question).await?;
@@ -197,11 +212,15 @@ fn closed(quorum: Quorum, expected: &Expected, reports: &GuestReports) -> Option
         ready.entry(*pool).or_default().extend(numbers);
     }
     let missing = || {
-        expected.iter().find_map(|(pool, (name, replicas))| {
-            let there = ready.get(pool);
+        expected.iter().find_map(|(uid, members)| {
+            let there = ready.get(uid);
             let is_ready = |number: &u32| there.is_some_and(|there| there.contains(number));
-            let number = (0..*replicas).find(|number| !is_ready(number))?;
-            Some(format!("{} is not ready", member_name(name, number)))
+            let mut numbers = members.numbers.iter();
+            let number = numbers.find(|number| !is_ready(number))?;
+            Some(format!(
+                "{} is not ready",
+                member_name(&members.pool, *number)
+            ))
         })
     };
     let is_empty = ready.values().all(BTreeSet::is_empty);
@@ -233,7 +252,11 @@ mod tests {
     }
 
     fn why(quorum: Quorum, replicas: u32, reports: &GuestReports) -> Option<String> {
-        let expected = Expected::from([(POOL, ("web".to_owned(), replicas))]);
+        let members = ExpectedMembers {
+            pool: "web".to_owned(),
+            numbers: (0..replicas).collect(),
+        };
+        let expected = Expected::from([(POOL, members)]);
         closed(quorum, &expected, reports)
     }
 

@@ -5,15 +5,15 @@ use vsiflow_engine::{
     model::{EntityId, EntityState, StreamId},
 };
 
-use super::{HistoryLine, PAGE};
+use super::{LinePage, LineRange, PAGE};
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
 /// How many new events of a journal are looked through. If there are more, the history is read.
 const EVENTS_MAX: u64 = 1_000;
 
 impl HistoryHandle<'_> {
-    /// The lines of [`HistoryHandle::lines`] from an offset on. Without new events of the object, only what the journal
-    /// has from that offset on is read.
+    /// The first `most` lines of an object's history from an offset on. Without new events of the object, only what the
+    /// journal has from that offset on is read.
     ///
     /// # Errors
     /// As for [`HistoryHandle::lines`].
@@ -22,7 +22,9 @@ impl HistoryHandle<'_> {
         namespace: &str,
         name: &str,
         from: Offset,
-    ) -> Result<Vec<HistoryLine>, FleetError> {
+        most: usize,
+    ) -> Result<LinePage, FleetError> {
+        let end = self.end();
         let named = self.fleet.entities_named(namespace, name).await?;
         let mut changed = Vec::new();
         for (entity, state) in named {
@@ -30,28 +32,26 @@ impl HistoryHandle<'_> {
                 changed.push((entity, state));
             }
         }
-        let mut lines = self.fleet.lines_together(&changed).await?;
-        lines.retain(|line| line.offset >= from);
-        Ok(lines)
+        let range = LineRange::since(from, end, most);
+        self.fleet.lines_together(&changed, range).await
     }
 
-    /// The lines of [`HistoryHandle::lines_of`] from an offset on, as [`HistoryHandle::lines_since`] reads them.
+    /// The same of this entity alone, whatever its name.
     ///
     /// # Errors
-    /// As for [`HistoryHandle::lines_of`].
+    /// When the entity is not known, or the journal cannot be read.
     pub async fn lines_of_since(
         self,
         entity: &EntityId,
         from: Offset,
-    ) -> Result<Vec<HistoryLine>, FleetError> {
+        most: usize,
+    ) -> Result<LinePage, FleetError> {
+        let range = LineRange::since(from, self.end(), most);
         let state = self.fleet.engine.entity(entity);
         let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
-        if !self.fleet.may_have_lines(entity, &state, from).await? {
-            return Ok(Vec::new());
-        }
-        let mut lines = self.fleet.lines(entity, &state).await?;
-        lines.retain(|line| line.offset >= from);
-        Ok(lines)
+        let is_changed = self.fleet.may_have_lines(entity, &state, from).await?;
+        let changed = is_changed.then(|| (entity.clone(), state));
+        self.fleet.lines_together(changed.as_slice(), range).await
     }
 }
 

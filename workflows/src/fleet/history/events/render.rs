@@ -7,11 +7,12 @@ use vsiflow_engine::{
     journal::Record,
     model::{
         EntityId, Event, EventKind, Failure, Name, Outcome, Payload, RunId, RunResult, StreamId,
-        Timestamp,
+        Timestamp, WarrantId,
     },
 };
 
 use super::{
+    kept::KeptLines,
     line::{HistoryError, HistoryLine, class_name},
     took,
 };
@@ -22,6 +23,8 @@ use crate::fleet::vsi::object::rfc3339;
 pub(super) struct HistoryLines {
     runs: BTreeMap<RunId, (EntityId, Name, Timestamp)>,
     attempts: BTreeMap<RunId, BTreeMap<Name, Timestamp>>,
+    /// The open orders.
+    orders: BTreeMap<WarrantId, String>,
 }
 
 impl HistoryLines {
@@ -35,31 +38,38 @@ impl HistoryLines {
         self.runs.len().max(self.attempts.len())
     }
 
-    /// The lines of everything that the journal has of the entity. What ends an order also shows the order.
-    pub(super) fn of(mut self, entity: &EntityId, records: &[Record]) -> Vec<HistoryLine> {
-        let mut orders = BTreeMap::new();
-        let line = |record: &Record| {
-            let mut line = self.line(entity, record);
-            match &record.event.kind {
-                EventKind::Warranted {
-                    warrant,
-                    object,
-                    act,
-                    ..
-                } => {
-                    let (actor, at) = (&line.actor, &line.time);
-                    let order =
-                        format!("{act} of {object} ({warrant}), ordered by {actor} at {at}");
-                    orders.insert(*warrant, order);
-                }
-                EventKind::WarrantSpent { warrant, .. } | EventKind::WarrantVoided { warrant } => {
-                    line.detail = orders.remove(warrant).or(line.detail);
-                }
-                _ => {}
+    /// Keeps the lines of a run.
+    pub(super) fn keep_run(&mut self, of: &EntityId, records: &[Record], kept: &mut KeptLines) {
+        for record in records {
+            kept.keep(self.line(of, record));
+            if let StreamId::Run(run) = record.stream
+                && matches!(record.event.kind, EventKind::RunFinished { .. })
+            {
+                self.attempts.remove(&run);
             }
-            line
-        };
-        records.iter().map(line).collect()
+        }
+    }
+
+    /// The line of an event of an entity. What ends an order also shows the order.
+    pub(super) fn line_with_order(&mut self, entity: &EntityId, record: &Record) -> HistoryLine {
+        let mut line = self.line(entity, record);
+        match &record.event.kind {
+            EventKind::Warranted {
+                warrant,
+                object,
+                act,
+                ..
+            } => {
+                let (actor, at) = (&line.actor, &line.time);
+                let order = format!("{act} of {object} ({warrant}), ordered by {actor} at {at}");
+                self.orders.insert(*warrant, order);
+            }
+            EventKind::WarrantSpent { warrant, .. } | EventKind::WarrantVoided { warrant } => {
+                line.detail = self.orders.remove(warrant).or(line.detail);
+            }
+            _ => {}
+        }
+        line
     }
 
     pub(super) fn line(&mut self, of: &EntityId, record: &Record) -> HistoryLine {

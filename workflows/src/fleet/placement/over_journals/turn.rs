@@ -66,7 +66,9 @@ impl ChoiceTurn<'_> {
 
     async fn open_records<R: OpenRecord>(&self) -> Result<Vec<R>, FleetError> {
         let (fleet, mut open) = (self.fleet, Vec::new());
-        for (entity, state) in fleet.entities_of(R::KIND) {
+        let all = fleet.entities_of(R::KIND);
+        fleet.capacities.keep_ends(R::KIND, &all);
+        for (entity, state) in all {
             let generation = state.desired.as_ref().map(|desired| desired.generation);
             let generation = generation.unwrap_or_default();
             if fleet.capacities.is_ended(&entity, generation) {

@@ -90,7 +90,7 @@ impl MemberQuestions {
             revision: record.template.revision.clone(),
             power_state: record.template.vsi.power_state,
             numbers: record.replicas.saturating_add(surge),
-            partition: record.strategy.partition,
+            partition: record.present_strategy().partition,
             cordoned: record.cordoned.clone(),
             look,
             left_alone: false,

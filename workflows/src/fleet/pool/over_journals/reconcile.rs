@@ -188,6 +188,7 @@ impl Fleet {
                 None
             }
             PoolOutcome::Available => Some(Verdict::Reached),
+            PoolOutcome::Progressing if look.decision.actions.is_empty() => self.paused(),
             PoolOutcome::Progressing => None,
             PoolOutcome::Gone => {
                 self.end_pool(pool).await?;
@@ -215,7 +216,7 @@ fn view_of(pool: &KnownPool, reports: &MemberReports, found: &FoundMembers) -> P
     let foreign = foreign.filter(|number| !found.contains_key(number));
     PoolView {
         replicas: record.replicas,
-        strategy: record.strategy,
+        strategy: record.present_strategy(),
         deleting: pool.is_deleting(),
         members: views.collect(),
         foreign: if pool.is_deleting() {

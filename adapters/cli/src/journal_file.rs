@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vsiflow_api::Problem;
 use vsiflow_engine::{
     audit::{AuditError, Omissions, Violation},
     journal::{DamageWords, MissingCause},
@@ -17,7 +18,7 @@ use crate::{
 const NAMED: usize = 3;
 
 /// Checks that there is a state directory.
-pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
+pub(crate) fn there(path: &Path) -> Result<(), ExitProblem> {
     if path.join("FORMAT").is_file() {
         return Ok(());
     }
@@ -28,7 +29,7 @@ pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
 
 /// Warns about events that a copy lacks because the journal lacks them. Events that were removed on purpose
 /// with their archive are not reported.
-pub(super) fn warn_of(lacks: &Omissions) {
+pub(crate) fn warn_of(lacks: &Omissions) {
     let lost = lacks.missing.iter();
     let lost = lost.filter(|range| range.cause != MissingCause::Removed);
     let lost = lost.map(|range| format!("{range} (lost)"));
@@ -54,15 +55,15 @@ pub(super) fn warn_of(lacks: &Omissions) {
 }
 
 /// A violation as an error.
-pub(super) fn of_violation(violation: &Violation) -> ExitProblem {
-    let flaw = violation.flaw;
-    let mut problem = ExitProblem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
-    problem.object = violation.place();
-    problem
+fn of_violation(violation: &Violation) -> ExitProblem {
+    ExitProblem {
+        exit: Exit::Failed,
+        ..Problem::of_violation(violation).into()
+    }
 }
 
 /// The error of a failed audit.
-pub(super) fn of_error(error: &AuditError) -> ExitProblem {
+pub(crate) fn of_error(error: &AuditError) -> ExitProblem {
     match error {
         AuditError::Violation(violation) => of_violation(violation),
         AuditError::State(state) => ExitProblem::from(state.clone()),
@@ -84,7 +85,7 @@ fn plain_error(error: &AuditError) -> ExitProblem {
 }
 
 /// The same error, for a new state directory.
-pub(super) fn of_new_folder(error: &AuditError) -> ExitProblem {
+pub(crate) fn of_new_folder(error: &AuditError) -> ExitProblem {
     let mut problem = of_error(error);
     if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
         problem.remedy = "name an empty or new folder with --state".to_owned();
