@@ -6,7 +6,8 @@
 //!
 //! - An owner has at most half of the memory, which is enough for any archive.
 //! - A part is kept for owners who have none, so that an owner with many hosts does not make them wait.
-//! - Of those who wait, the owner who has the least is next, and of its archives the one that waits longest.
+//! - Of those who wait, the owner who has the least is next, and of its archives the one that waits longest. Whoever gives
+//!   memory back hands it on, so that many who wait cost nothing.
 //! - An owner who has none waits at most ten seconds for archives that hardly get on: the slowest archive of another
 //!   owner ends, and its upload is tried again later.
 
@@ -46,8 +47,9 @@ pub(crate) struct ReservedMemory {
 
 impl Drop for ReservedMemory {
     fn drop(&mut self) {
-        self.memory.state().parts.remove(&self.number);
-        self.memory.changed.notify_waiters();
+        let mut state = self.memory.state();
+        state.parts.remove(&self.number);
+        state.hand_out(self.memory);
     }
 }
 
@@ -61,13 +63,12 @@ pub(crate) struct SharedMemory {
     /// What only owners without any may take.
     kept: u32,
     state: Mutex<MemoryState>,
-    changed: Notify,
 }
 
 struct MemoryState {
     numbered: u64,
     /// Those who wait, in their order.
-    waiting: BTreeMap<u64, MemoryPart>,
+    waiting: BTreeMap<u64, WaitingPart>,
     /// Those who have memory.
     parts: BTreeMap<u64, MemoryPart>,
 }
@@ -78,18 +79,41 @@ struct MemoryPart {
     unpacking: Arc<Unpacking>,
 }
 
-/// A place among those who wait; given up when it is dropped.
+/// A part that somebody waits for, and how that one is told.
+struct WaitingPart {
+    part: MemoryPart,
+    is_handed_out: Arc<Notify>,
+}
+
+/// A place among those who wait; given up when it is dropped, with what was handed out to it.
 struct WaitingPlace {
     memory: &'static SharedMemory,
     number: u64,
+    is_handed_out: Arc<Notify>,
+    is_taken: bool,
+}
+
+impl WaitingPlace {
+    /// Takes what was handed out to it, if that is the case.
+    fn take(&mut self) -> Option<ReservedMemory> {
+        self.is_taken = self.memory.state().parts.contains_key(&self.number);
+        self.is_taken.then_some(ReservedMemory {
+            memory: self.memory,
+            number: self.number,
+        })
+    }
 }
 
 impl Drop for WaitingPlace {
     fn drop(&mut self) {
-        let was_waiting = self.memory.state().waiting.remove(&self.number);
-        if was_waiting.is_some() {
-            self.memory.changed.notify_waiters();
+        if self.is_taken {
+            return;
         }
+        let mut state = self.memory.state();
+        // It may have been handed out since, and nobody has it.
+        state.waiting.remove(&self.number);
+        state.parts.remove(&self.number);
+        state.hand_out(self.memory);
     }
 }
 
@@ -111,34 +135,44 @@ impl MemoryState {
         self.numbered
     }
 
-    /// Who is next, if one owner has at most `own`. Nobody overtakes, so that a large archive gets its part.
-    fn next(&self, own: u32) -> Option<u64> {
-        let waiting = self.waiting.iter().map(|(number, part)| {
-            let has = self.of(part.unpacking.owner());
-            (has, *number, part.mib)
-        });
-        let may_have = waiting.filter(|(has, _, mib)| has.saturating_add(*mib) <= own);
-        may_have.min().map(|(_, number, _)| number)
+    /// What each owner has.
+    fn by_owner(&self) -> BTreeMap<&ImageOwner, u32> {
+        let mut has: BTreeMap<_, u32> = BTreeMap::new();
+        for part in self.parts.values() {
+            let own = has.entry(part.unpacking.owner()).or_default();
+            *own = own.saturating_add(part.mib);
+        }
+        has
     }
 
-    /// Takes memory for the one that is next, if there is enough of `memory`.
-    fn take(&mut self, number: u64, memory: &SharedMemory) -> bool {
-        let used = self.used();
-        let is_next = self.next(memory.own) == Some(number);
-        let fits = |part: &MemoryPart| {
-            let kept = match self.of(part.unpacking.owner()) {
-                0 => 0,
-                _ => memory.kept,
-            };
-            used.saturating_add(part.mib).saturating_add(kept) <= memory.all
-        };
-        if !is_next || !self.waiting.get(&number).is_some_and(fits) {
-            return false;
+    /// Who is next, and whether there is enough of `memory` for that one. Nobody overtakes, so that a large archive gets
+    /// its part.
+    fn next(&self, memory: &SharedMemory) -> Option<(u64, bool)> {
+        let by_owner = self.by_owner();
+        let used: u32 = by_owner.values().sum();
+        let waiting = self.waiting.iter().map(|(number, waiting)| {
+            let part = &waiting.part;
+            let has = by_owner
+                .get(part.unpacking.owner())
+                .copied()
+                .unwrap_or_default();
+            (has, *number, part.mib)
+        });
+        let may_have = waiting.filter(|(own, _, mib)| own.saturating_add(*mib) <= memory.own);
+        let (has, number, mib) = may_have.min()?;
+        let kept = if has == 0 { 0 } else { memory.kept };
+        let needed = used.saturating_add(mib).saturating_add(kept);
+        Some((number, needed <= memory.all))
+    }
+
+    /// Hands out memory to those who are next, as long as there is enough of `memory`.
+    fn hand_out(&mut self, memory: &SharedMemory) {
+        while let Some((number, true)) = self.next(memory) {
+            if let Some(waiting) = self.waiting.remove(&number) {
+                self.parts.insert(number, waiting.part);
+                waiting.is_handed_out.notify_one();
+            }
         }
-        if let Some(part) = self.waiting.remove(&number) {
-            self.parts.insert(number, part);
-        }
-        true
     }
 
     /// Ends the slowest archive that hardly got on since `before`, if it is another owner's and `owner` has no memory.
@@ -181,7 +215,6 @@ impl SharedMemory {
                 waiting: BTreeMap::new(),
                 parts: BTreeMap::new(),
             }),
-            changed: Notify::const_new(),
         }
     }
 
@@ -190,12 +223,20 @@ impl SharedMemory {
     }
 
     fn wait_for(&'static self, part: MemoryPart) -> WaitingPlace {
+        let is_handed_out = Arc::new(Notify::new());
         let mut state = self.state();
         let number = state.number();
-        state.waiting.insert(number, part);
+        let waiting = WaitingPart {
+            part,
+            is_handed_out: is_handed_out.clone(),
+        };
+        state.waiting.insert(number, waiting);
+        state.hand_out(self);
         WaitingPlace {
             memory: self,
             number,
+            is_handed_out,
+            is_taken: false,
         }
     }
 
@@ -230,21 +271,15 @@ impl SharedMemory {
         bytes: u64,
     ) -> Result<ReservedMemory, MemoryBusy> {
         let mib = u32::try_from(bytes.div_ceil(MIB)).map_or(self.own, |mib| mib.min(self.own));
-        let place = self.wait_for(MemoryPart {
+        let mut place = self.wait_for(MemoryPart {
             mib,
             unpacking: unpacking.clone(),
         });
         let mut look: Option<(Instant, BTreeMap<u64, u64>)> = None;
         let deadline = Instant::now() + WAIT;
         loop {
-            let changed = self.changed.notified();
-            if self.state().take(place.number, self) {
-                // Perhaps there is enough for the one behind, too.
-                self.changed.notify_waiters();
-                return Ok(ReservedMemory {
-                    memory: self,
-                    number: place.number,
-                });
+            if let Some(reserved) = place.take() {
+                return Ok(reserved);
             }
             let now = Instant::now();
             // Without a runtime nothing can be waited for.
@@ -262,7 +297,7 @@ impl SharedMemory {
                 look = Some(again());
                 continue;
             }
-            let _ = timeout_at((*at).min(deadline), changed).await;
+            let _ = timeout_at((*at).min(deadline), place.is_handed_out.notified()).await;
         }
     }
 }

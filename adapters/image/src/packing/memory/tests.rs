@@ -145,3 +145,39 @@ async fn a_wait_for_memory_ends_when_nobody_reads_the_image_any_more() {
     assert!(ended.unwrap().unwrap().is_err());
     assert!(memory.state().waiting.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_out_to_somebody_who_left_goes_to_the_next() {
+    let memory = memory();
+    let (first, _) = reserve(memory, "a", OWN).await.unwrap();
+    let _second = reserve(memory, "b", OWN).await.unwrap();
+    let leaves = tokio::spawn(reserve(memory, "c", OWN));
+    tokio::task::yield_now().await;
+    let stays = tokio::spawn(reserve(memory, "d", OWN));
+    tokio::task::yield_now().await;
+    // It is handed out before the one who waits can see it.
+    drop(first);
+    leaves.abort();
+    assert!(leaves.await.is_err());
+    assert!(stays.await.unwrap().is_ok());
+    assert!(memory.state().waiting.is_empty());
+}
+
+/// Each of them was woken, and looked at all others, whenever one came or went.
+#[tokio::test(start_paused = true)]
+async fn of_thousands_who_wait_only_the_next_is_woken() {
+    let memory = memory();
+    let (first, _) = reserve(memory, "a", OWN).await.unwrap();
+    let _second = reserve(memory, "b", OWN).await.unwrap();
+    let waiting: Vec<_> = (0..2_000)
+        .map(|number| {
+            tokio::spawn(async move { reserve(memory, &format!("c-{number}"), OWN).await })
+        })
+        .collect();
+    while memory.state().waiting.len() < 2_000 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    assert_eq!(memory.state().waiting.len(), 1_999);
+    waiting.iter().for_each(|one| one.abort());
+}
