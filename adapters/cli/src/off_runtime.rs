@@ -1,11 +1,21 @@
 //! Runs blocking work on a separate thread.
 
-use crate::exit::ExitProblem;
+use vsiflow_engine::low_priority;
 
-/// Runs blocking work on a thread for such work.
+use crate::{actor, exit::ExitProblem};
+
+/// Runs blocking work on a thread for such work. Work for a caller, who chose how long it takes, gives way to all other work of
+/// this process.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ExitProblem> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(ExitProblem::defect)
+    let is_for_caller = actor::caller().is_some();
+    let done = tokio::task::spawn_blocking(move || {
+        if is_for_caller {
+            low_priority::run(work)
+        } else {
+            work()
+        }
+    });
+    done.await.map_err(ExitProblem::defect)
 }
