@@ -392,7 +392,8 @@ fn who_may_look_reads_and_changes_nothing() {
         .into_iter()
         .chain(vec![of_web; 3])
         .chain([json!({}), described])
-        .chain(vec![json!({}); 3]);
+        .chain(vec![json!({}); 3])
+        .chain([json!({"objects": []})]);
     for (path, request) in READING_REQUESTS.into_iter().zip(requests) {
         drop(http::post(&socket, path, &request).is(200));
     }
@@ -400,7 +401,7 @@ fn who_may_look_reads_and_changes_nothing() {
 }
 
 /// The requests of commands that read. Viewers may send them.
-const READING_REQUESTS: [&str; 11] = [
+const READING_REQUESTS: [&str; 12] = [
     "/v1/table",
     "/v1/describe",
     "/v1/history",
@@ -412,6 +413,7 @@ const READING_REQUESTS: [&str; 11] = [
     "/v1/audit/verify",
     "/v1/audit/head",
     "/v1/replay",
+    "/v1/outcomes",
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of what users do and what can fail, through the command line. Tests named `lab_` need the
 //! real host of `deploy/lab`, tests named `kube_` its API server; all others run anywhere.
 
+mod acting;
 mod adopting;
 mod appliances;
 mod backups;

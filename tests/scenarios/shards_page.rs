@@ -128,8 +128,12 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     let nobody = "/v1/namespaces/default/virtualservers/nobody";
     http::get(&socket, nobody).is(404).is_problem("VSI0703");
     // Requests that would affect all journals are refused; the problem says what to use instead.
-    let pause = "POST /v1/pause HTTP/1.1\r\n";
-    http::ask(&socket, pause, b"").is(409).is_problem("VSI0764");
+    for (path, is_on) in [("/v1/pause", true), ("/v1/unpause", false)] {
+        let ask = format!("POST {path} HTTP/1.1\r\n");
+        drop(http::ask(&socket, &ask, b"").is(200));
+        let pauses = site.run(&["get", "vsi"]).stderr;
+        assert_eq!(pauses.contains("paused"), is_on, "{pauses}");
+    }
     http::get(&socket, "/v1/events")
         .is(409)
         .is_problem("VSI0764");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use vsiflow_tests::{Ran, Running, TestConsole, Vsi, Vsiflow, binary, until};
 
 /// A daemon with a VSI, which answers over TCP with TLS.
@@ -307,7 +307,7 @@ impl UiForRole {
 }
 
 /// The operations that each role has in addition to the role below it.
-const OPERATES: [&str; 21] = [
+const OPERATES: [&str; 22] = [
     "retryVirtualServerGroup",
     "approveVirtualServerPool",
     "retryVirtualServerPool",
@@ -328,7 +328,8 @@ const OPERATES: [&str; 21] = [
     "unpause",
     "listNetworks",
     "refreshHosts",
-    "runCommand: stop",
+    "act",
+    "runCommand: host cordon",
 ];
 const ADMINISTERS: [&str; 17] = [
     "takeVirtualServerSnapshot",
@@ -364,9 +365,14 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         }
     }
     operations.retain(|(.., id, _)| id != "runCommand");
-    for (word, operand) in [("stop", "nobody"), ("delete", "nobody")] {
-        let body = format!("{{\"args\": [\"vsiflow\", \"{word}\", \"{operand}\"]}}");
-        let id = format!("runCommand: {word}");
+    for words in ["host cordon", "delete"] {
+        let args: Vec<_> = ["vsiflow"]
+            .into_iter()
+            .chain(words.split(' '))
+            .chain(["nobody"])
+            .collect();
+        let body = json!({"args": args}).to_string();
+        let id = format!("runCommand: {words}");
         operations.push(("POST".to_owned(), "/v1/commands".to_owned(), id, body));
     }
     operations.push((

@@ -163,6 +163,16 @@ impl Api {
         Self::of(Source::Set(set), commands, audits, Arc::default())
     }
 
+    /// Answers requests of the service from all journals of a set, for the process of one command.
+    pub fn of_journals(set: Arc<dyn JournalSet>) -> Self {
+        Self::of(
+            Source::Set(set),
+            Arc::new(NoCommands),
+            Arc::new(NoAudits),
+            Arc::default(),
+        )
+    }
+
     fn of(
         source: Source,
         commands: Arc<dyn Commands>,

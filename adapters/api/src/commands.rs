@@ -1,8 +1,8 @@
 //! The port that runs command lines, and the format of requests and answers.
 //!
 //! ```text
-//! → {"args": ["vsiflow", "stop", "web"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
-//! ← {"stdout": "vsi/web is Stopped\n"}
+//! → {"args": ["vsiflow", "plan", "-f", "web.yaml"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
+//! ← {"stdout": "No changes.\n"}
 //!   {"stderr": "warning: …\n"}
 //!   {"exit": 0}
 //! ```
@@ -111,6 +111,9 @@ pub trait Commands: Send + Sync + 'static {
     /// The name of a user in the history.
     fn actor(&self, uid: u32) -> Actor;
 
+    /// Whether this process continues with work that callers asked for.
+    fn stays(&self) -> bool;
+
     /// Finds out which rights a command line requires.
     ///
     /// # Errors
@@ -130,6 +133,10 @@ impl Commands for NoCommands {
     fn actor(&self, uid: u32) -> Actor {
         let name = Who::new("");
         Actor::Unix { uid, name }
+    }
+
+    fn stays(&self) -> bool {
+        false
     }
 
     fn needs(&self, _args: &[String]) -> Result<Rights, Problem> {

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{
-    StatusCode,
+    Method, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use hyper::service::Service as _;
@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Actor;
 use vsiflow_workflows::fleet::{FleetError, Fleets};
 
-use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes, routes};
+use crate::{
+    Caller, Problem, Rights, ServiceRequest, api::Api, body, commands::base64_bytes, routes,
+};
 
 /// The maximum length of an answer's body, in bytes.
 const MAX_ANSWER_LEN: u64 = 1024 * 1024;
@@ -38,6 +40,9 @@ pub struct ForwardedRequest {
     /// The caller.
     pub actor: Actor,
     rights: Rights,
+    /// Whether it may be carried out again if it is not known whether it was.
+    #[serde(default)]
+    pub is_repeatable: bool,
 }
 
 /// The answer of another process.
@@ -137,6 +142,20 @@ impl ForwardedRequest {
             body: body::whole(body, routes::MAX_LEN).await?.to_vec(),
             actor: caller.actor,
             rights: caller.rights,
+            is_repeatable: false,
+        })
+    }
+
+    /// A request of the service, in the name of this caller.
+    pub(crate) fn asking<R: ServiceRequest>(request: &R, caller: &Caller) -> Result<Self, Problem> {
+        Ok(Self {
+            method: Method::POST.to_string(),
+            target: R::OPERATION.path.to_owned(),
+            content_type: Some("application/json".to_owned()),
+            body: serde_json::to_vec(request).map_err(|error| Problem::defect(&error))?,
+            actor: caller.actor.clone(),
+            rights: caller.rights,
+            is_repeatable: request.is_repeatable(),
         })
     }
 
@@ -156,6 +175,15 @@ impl ForwardedRequest {
 }
 
 impl ForwardedAnswer {
+    /// The answer to a request of the service.
+    pub(crate) fn answer_to<R: ServiceRequest>(self) -> Result<R::Answer, Problem> {
+        let unreadable = |error| Problem::defect(&error);
+        match StatusCode::from_u16(self.status) {
+            Ok(StatusCode::OK) => serde_json::from_slice(&self.body).map_err(unreadable),
+            _ => Err(serde_json::from_slice(&self.body).map_err(unreadable)?),
+        }
+    }
+
     fn response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = (status, self.body).into_response();

@@ -72,13 +72,14 @@ pub use place::DaemonAddress;
 pub use problem::Problem;
 pub use refused_tokens::refused_tokens;
 pub use service::{
-    AnchorRequest, AsOf, BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest,
+    Act, ActAnswer, ActEffect, ActRequest, ActedObject, AnchorRequest, AsOf, AwaitedObject,
+    AwaitedOutcome, BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest,
     DaemonError, DescribeRequest, DescribedObject, DiffRequest, Differences, DrawnObject,
     EventsRequest, GraphRequest, JournalAnchor, JournalAnchors, JournalAudits, JournalUse,
-    ListedObjects, NoAudits, Operation, OverviewRequest, RefreshRequest, RefreshedHosts,
-    RemovedEvents, ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, ServiceRequest,
-    StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal, VerifiedJournals,
-    VerifyRequest, call_daemon,
+    ListedObjects, NoAudits, ObjectOutcome, ObjectOutcomes, Operation, OutcomesRequest,
+    OverviewRequest, RefreshRequest, RefreshedHosts, RemovedEvents, ReplayRequest, ReplaySummary,
+    ReplayedJournal, ReplayedJournals, ServiceRequest, StoredEvidence, TableRequest,
+    UnreachableHost, VerifiedJournal, VerifiedJournals, VerifyRequest, call_daemon,
 };
 pub use session_right::{RightCheck, SessionRight};
 pub use socket_path::SocketPath;

@@ -160,12 +160,14 @@ mod tests {
             .filter_map(|(_, _, operation)| operation["operationId"].as_str())
             .collect();
         let expected = [
+            "act",
             "apply",
             "describeObject",
             "diffObject",
             "getAuditHead",
             "getBootEvidence",
             "getGraph",
+            "getOutcomes",
             "getOverview",
             "listEvents",
             "listObjects",

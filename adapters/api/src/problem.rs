@@ -1,5 +1,7 @@
 //! The form of an error: RFC 9457, with the documented code and the user's next step.
 
+use std::fmt;
+
 use aide::{
     generate::GenContext,
     openapi::{Operation, Response as Documented, StatusCode as Status},
@@ -134,6 +136,20 @@ impl Problem {
             "this socket is read-only",
             "use the socket of the state directory, or ask the operator of vsiflow; `docs/reference/daemon.md` lists what a viewer may do",
         )
+    }
+}
+
+/// As a [`Failure`].
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)?;
+        if !self.object.is_empty() {
+            write!(f, " ({})", self.object)?;
+        }
+        if !self.host.is_empty() {
+            write!(f, " [host {}]", self.host)?;
+        }
+        Ok(())
     }
 }
 

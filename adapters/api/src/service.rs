@@ -12,6 +12,8 @@
 //! POST /v1/console-log, /v1/boot-evidence
 //!                     what a guest wrote to its console, piece by piece; what is stored of a failed boot
 //! POST /v1/overview   VSIs, steps that are not done, uploads and hosts, as they are now
+//! POST /v1/act        power, retry, cancel and approve
+//! POST /v1/outcomes   how the newest work on objects came out, or what it waits for
 //! POST /v1/refresh    scans the hosts, and records how VSIs differ from what was written
 //! POST /v1/diff       what differs in an object between two moments
 //! POST /v1/audit/verify, /v1/audit/head, /v1/replay
@@ -21,10 +23,12 @@
 //! What a request never does: read a file of the caller, format text for people, or evaluate an expression of the
 //! caller. That is the client's work, with the client's time and memory.
 
+mod acting;
 mod audit;
 mod console_log;
 mod diff;
 mod events;
+mod outcomes;
 mod overview;
 mod reading;
 mod refresh;
@@ -51,6 +55,7 @@ use tokio::task::spawn_blocking;
 use vsiflow_engine::low_priority;
 
 pub use self::{
+    acting::{Act, ActAnswer, ActEffect, ActRequest, ActedObject},
     audit::{
         AnchorRequest, JournalAnchor, JournalAnchors, JournalAudits, NoAudits, RemovedEvents,
         ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, VerifiedJournal,
@@ -61,6 +66,7 @@ pub use self::{
     },
     diff::{DiffRequest, Differences},
     events::{DrawnObject, EventsRequest, GraphRequest},
+    outcomes::{AwaitedObject, AwaitedOutcome, ObjectOutcome, ObjectOutcomes, OutcomesRequest},
     overview::OverviewRequest,
     reading::{AsOf, DescribeRequest, DescribedObject, ListedObjects, TableRequest},
     refresh::{RefreshRequest, RefreshedHosts, UnreachableHost},
@@ -92,6 +98,8 @@ pub enum JournalUse {
     Read,
     /// It opens the fleets, and records something.
     Record,
+    /// As `Record`, and work on hosts follows.
+    Work,
     /// It reads all of the journals as they are stored, damaged or not, and opens no fleet.
     Inspect,
 }
@@ -118,6 +126,11 @@ pub trait ServiceRequest:
     /// Whether a host is asked for the answer, so that it may be long in coming.
     fn asks_hosts(&self) -> bool {
         false
+    }
+
+    /// Whether the request may be sent again if it is not known whether it was carried out.
+    fn is_repeatable(&self) -> bool {
+        true
     }
 
     /// Whether all callers who ask at the same time share one answer. Of others that read whole journals, a caller has
@@ -182,6 +195,8 @@ pub(crate) fn routes() -> ApiRouter<Api> {
         .merge(route_of::<BootEvidenceRequest>())
         .merge(route_of::<OverviewRequest>())
         .merge(route_of::<RefreshRequest>())
+        .merge(route_of::<ActRequest>())
+        .merge(route_of::<OutcomesRequest>())
         .merge(route_of::<DiffRequest>())
         .merge(route_of::<VerifyRequest>())
         .merge(route_of::<AnchorRequest>())

@@ -57,7 +57,7 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
-pub(crate) use kinds::{ObjectKind, kind_and_name, kind_and_names, names_of, without_kind};
+pub(crate) use kinds::{ObjectKind, kind_and_names, names_of, without_kind};
 pub(crate) use pool::{ClusterCommand, CordonArgs, OutputArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{

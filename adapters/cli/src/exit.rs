@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use vsiflow_api::{MomentError, Problem};
+use vsiflow_api::{AwaitedOutcome, MomentError, Problem};
 use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
@@ -64,6 +64,16 @@ impl From<&Verdict> for Exit {
             Verdict::Reached => Self::Done,
             Verdict::Failed(_) => Self::Failed,
             Verdict::Blocked(_) | Verdict::Cancelled => Self::Blocked,
+        }
+    }
+}
+
+impl From<AwaitedOutcome> for Exit {
+    fn from(outcome: AwaitedOutcome) -> Self {
+        match outcome {
+            AwaitedOutcome::Reached => Self::Done,
+            AwaitedOutcome::Failed => Self::Failed,
+            AwaitedOutcome::Blocked | AwaitedOutcome::Cancelled => Self::Blocked,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! name a daemon; otherwise this process opens the journal for the time of its requests, and asks the process that has
 //! it in use. Between two requests other processes may have it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -26,8 +26,9 @@ use crate::{
     daemon::{
         self, RETRY_DELAY, SILENT, Silence, TIMEOUT, VIEW_SILENT, silent, unanswered_view_socket,
     },
-    exit::{ExitProblem, IN_USE},
+    exit::{Exit, ExitProblem, IN_USE},
     inspection::Inspection,
+    shards::CommandSet,
 };
 
 /// Has a request answered. Cancel safe.
@@ -130,6 +131,8 @@ pub(crate) enum ServiceSession {
         fleets: Arc<Fleets>,
         api: Api,
         caller: Caller,
+        /// Whether it works on the journal itself.
+        works: bool,
     },
     /// This process, with the journal as it is stored.
     Stored {
@@ -147,7 +150,7 @@ pub(crate) enum ServiceSession {
 
 impl ServiceSession {
     /// Finds out who answers, and opens the journals if it is this process.
-    async fn open(common: &Common, usage: JournalUse) -> Result<Self, ExitProblem> {
+    pub(crate) async fn open(common: &Common, usage: JournalUse) -> Result<Self, ExitProblem> {
         if let Some(place) = daemon::place(common)? {
             let silent = match &common.read_only {
                 Some(socket) => unanswered_view_socket(socket),
@@ -157,7 +160,7 @@ impl ServiceSession {
         }
         let session = match usage {
             JournalUse::Inspect => Self::inspecting(common).await,
-            JournalUse::Read | JournalUse::Record => Self::with_journals(common, usage).await,
+            _ => Self::with_journals(common, usage).await,
         };
         match session {
             Err(silent) if silent.code == IN_USE => {
@@ -184,13 +187,31 @@ impl ServiceSession {
         let fleets = App::all_fleets(&apps)?.with_unheld(unheld(common).await?);
         let fleets = Arc::new(fleets);
         let number = common.shard.as_ref().map(|shard| shard.number);
-        let api = Api::of_fleets(fleets.clone(), number);
+        let is_changed = matches!(usage, JournalUse::Record | JournalUse::Work);
+        let api = match &common.set {
+            Some(place) if is_changed => {
+                let set = CommandSet::new(place.clone(), fleets.clone()).await?;
+                Api::of_journals(Arc::new(set))
+            }
+            _ => Api::of_fleets(fleets.clone(), number),
+        };
         Ok(Self::Here {
             apps,
             fleets,
             api,
             caller: owner(),
+            works: usage == JournalUse::Work && common.set.is_none(),
         })
+    }
+
+    /// The journal that this process works on; `None` if another one does the work.
+    pub(crate) fn worked_on(&self) -> Option<&App> {
+        match self {
+            Self::Here {
+                apps, works: true, ..
+            } => apps.first(),
+            _ => None,
+        }
     }
 
     /// Has a request answered.
@@ -209,6 +230,9 @@ impl ServiceSession {
                 let answer = call_daemon(place, &request).await;
                 answer.map_err(|error| match error {
                     DaemonError::Problem(problem) => (*problem).into(),
+                    DaemonError::NoAnswer(why) if was_sent(&why) && !request.is_repeatable() => {
+                        unknown(&why)
+                    }
                     DaemonError::NoAnswer(why) => {
                         Silence::Broken(why.to_string()).explain(silent.clone(), place)
                     }
@@ -262,7 +286,8 @@ impl ServiceSession {
         }
     }
 
-    async fn close(self) {
+    /// Closes what it has open.
+    pub(crate) async fn close(self) {
         match self {
             Self::Here {
                 apps, fleets, api, ..
@@ -375,6 +400,24 @@ impl ConsoleReader {
     }
 }
 
+/// Whether a request may have been carried out although there is no answer.
+fn was_sent(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    !matches!(
+        error.kind(),
+        ConnectionRefused | NotFound | PermissionDenied
+    )
+}
+
+/// The problem of a request that may have been carried out, and is not sent again.
+fn unknown(why: &io::Error) -> ExitProblem {
+    let message = format!(
+        "the process that has the journal ended before it answered, and it is not known whether that was recorded: {why}"
+    );
+    let remedy = "see `vsiflow history NAME`, then repeat the command if it is still to be done";
+    ExitProblem::new(Exit::Failed, "VSI0767", message, remedy)
+}
+
 /// Whoever runs this process.
 fn owner() -> Caller {
     Caller {
@@ -388,6 +431,7 @@ async fn opened(common: &Common, usage: JournalUse) -> Result<Vec<App>, ExitProb
     match &common.set {
         Some(place) => place.open_all_to_read(common).await,
         None if usage == JournalUse::Record => Ok(vec![App::open_to_record(common).await?]),
+        None if usage == JournalUse::Work => Ok(vec![App::open_to_work(common).await?]),
         None => Ok(vec![App::open(common).await?]),
     }
 }

@@ -22,6 +22,7 @@ mod index;
 mod inquiries;
 mod known;
 mod merged;
+mod named;
 mod network;
 mod object;
 mod overview;
@@ -79,6 +80,7 @@ pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
 pub use image::sourced::SourcedImage;
 pub use merged::{Fleets, newest_of, of_one_journal};
+pub use named::NamedObject;
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use network::over_journals::{
     EndedGroup, NetworkEnd, NetworkName, NetworkQuestion, NetworkReport, in_use as network_in_use,

@@ -510,6 +510,13 @@ impl ObjectKind {
         Self::ALL.iter().find(is_meant).copied()
     }
 
+    /// The kind and the name in `KIND/NAME`; everything else is the name of a VSI.
+    pub fn of_name(qualified: &str) -> (Self, &str) {
+        let parts = qualified.split_once('/');
+        let of_kind = parts.and_then(|(word, bare)| Some((Self::named(word)?, bare)));
+        of_kind.unwrap_or((Self::Vsi, qualified))
+    }
+
     /// Its words.
     pub fn words(self) -> KindWords {
         self.kind().words()

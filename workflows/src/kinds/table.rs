@@ -62,6 +62,9 @@ pub struct ObjectRow {
     /// Its labels, if objects of the kind have any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// Whether its record cannot be read; then only its name is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unreadable: bool,
     /// The cells below the columns.
     pub cells: Vec<Cell>,
     /// The whole object, if it was asked for.
@@ -79,6 +82,7 @@ impl ObjectRow {
             name: identity.name.to_owned(),
             uid: identity.uid.map(str::to_owned),
             labels: identity.labels.cloned(),
+            is_unreadable: !object.is_readable(),
             cells: object.cells(query.wide),
             object: whole.map_err(defect)?,
         })

@@ -60,21 +60,6 @@ pub(crate) struct Printed {
     pub(crate) end: CommandEnd,
 }
 
-impl Printed {
-    /// The problem, if the command failed.
-    pub(crate) fn failure(self) -> Option<Problem> {
-        if self.end.exit == 0 {
-            return None;
-        }
-        let CommandEnd { problem, code, .. } = self.end;
-        let refused = || {
-            let text = String::from_utf8_lossy(&self.err);
-            refused(code.as_deref(), text.trim_end())
-        };
-        Some(problem.unwrap_or_else(refused))
-    }
-}
-
 /// The rights that a command needs. Its command line is the caller's: the caller takes a place for a request, and a
 /// thread of low priority parses it.
 ///
@@ -123,13 +108,6 @@ pub(crate) async fn collect(
     };
     let (end, ()) = tokio::join!(api.commands().run(command, output), gather);
     Ok(Printed { out, err, end })
-}
-
-/// The problem of a command that another process of a set ran, which only reports its text.
-fn refused(code: Option<&str>, message: &str) -> Problem {
-    let code = code.unwrap_or(Problem::WRONG);
-    let remedy = "see what was said, and `vsiflow history` of the object";
-    Problem::new(StatusCode::CONFLICT, code, message, remedy)
 }
 
 fn line(line: &CommandLine) -> Bytes {

@@ -23,7 +23,7 @@ use super::{
     layout::link,
     text,
 };
-use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
+use crate::{Act, ActRequest, Caller, api::Api, v1::ObjectPath};
 
 /// The maximum number of changes on one page.
 const MAX: usize = 100;
@@ -195,7 +195,7 @@ pub(super) async fn of_pool(
 /// The reason in the history.
 const REASON: &str = "approved on the page";
 
-/// Approves a change by running the command, which finds the journal of a set.
+/// Approves a change, in whichever journal it is.
 async fn approve(
     api: &Api,
     caller: Option<&Caller>,
@@ -203,20 +203,17 @@ async fn approve(
     ObjectPath { namespace, name }: &ObjectPath,
     approved: &Approved,
 ) -> Result<Response, Page> {
-    let caller = operator(caller)?;
-    let words = [
-        "vsiflow",
-        "approve",
-        &format!("{kind}/{name}"),
-        &format!("--namespace={namespace}"),
-        &format!("--proposal={}", approved.proposal),
-        &format!("--reason={REASON}"),
-    ];
-    let request = CommandRequest {
-        args: words.map(str::to_owned).to_vec(),
-        ..CommandRequest::default()
+    let request = ActRequest {
+        names: vec![format!("{kind}/{name}")],
+        proposal: Some(approved.proposal.clone()),
+        ..ActRequest::new(Act::Approve, namespace, REASON)
     };
-    if let Some(problem) = run::collect(api, caller, request).await?.failure() {
+    let answer = api.call(operator(caller)?, request).await?;
+    let mut problems = answer
+        .objects
+        .into_iter()
+        .filter_map(|object| object.problem);
+    if let Some(problem) = problems.next() {
         return Err(problem.into());
     }
     let ObjectPath { namespace, name } = named(namespace, name);

@@ -13,18 +13,12 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use vsiflow_engine::{
-    executor::{By, Cancelled, Retried},
-    model::EntityId,
-};
-use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, ReplacementPlace, ShutdownPolicy, Verdict},
-    record::PowerAction,
-};
+use vsiflow_engine::{executor::Retried, model::EntityId};
+use vsiflow_workflows::fleet::{Fleet, ReplacementPlace, Verdict};
 
 use super::resource::{ObjectPath, about};
 use crate::json_body::OptionalJsonBody;
-use crate::{Caller, Problem, api::Api};
+use crate::{Act, ActEffect, ActRequest, ActedObject, AwaitedOutcome, Caller, Problem, api::Api};
 
 /// The maximum time to wait for an outcome.
 const WAIT: Duration = Duration::from_secs(60);
@@ -79,20 +73,6 @@ impl From<Retried> for ActionEffect {
     }
 }
 
-/// How it came out, where that was decided in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(rename = "Outcome")]
-pub(crate) enum AwaitedOutcome {
-    /// It is as it is to be.
-    Reached,
-    /// It failed.
-    Failed,
-    /// Something has to be removed or decided first.
-    Blocked,
-    /// Somebody cancelled it.
-    Cancelled,
-}
-
 /// What came of an action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -117,15 +97,10 @@ impl ActionResult {
     }
 
     fn outcome(self, verdict: &Verdict) -> Self {
-        let (outcome, failure) = match verdict {
-            Verdict::Reached => (AwaitedOutcome::Reached, None),
-            Verdict::Cancelled => (AwaitedOutcome::Cancelled, None),
-            Verdict::Failed(failure) => (AwaitedOutcome::Failed, Some(failure)),
-            Verdict::Blocked(failure) => (AwaitedOutcome::Blocked, Some(failure)),
-        };
+        let (outcome, failure) = AwaitedOutcome::of(verdict);
         Self {
             outcome: Some(outcome),
-            failure: failure.map(|failure| Problem::of(http::StatusCode::CONFLICT, failure)),
+            failure,
             ..self
         }
     }
@@ -133,10 +108,7 @@ impl ActionResult {
 
 #[derive(Clone, Copy)]
 enum VsiAction {
-    Power(PowerAction),
-    Retry,
-    Cancel,
-    Approve,
+    Act(Act),
     Rebuild,
 }
 
@@ -153,49 +125,49 @@ const ACTIONS: &[(&str, &str, &str, VsiAction)] = &[
         "start",
         "startVirtualServer",
         "Start a VSI",
-        VsiAction::Power(PowerAction::Start),
+        VsiAction::Act(Act::Start),
     ),
     (
         "stop",
         "stopVirtualServer",
         "Shut a VSI down",
-        VsiAction::Power(PowerAction::Stop),
+        VsiAction::Act(Act::Stop),
     ),
     (
         "restart",
         "restartVirtualServer",
         "Shut a VSI down and start it again",
-        VsiAction::Power(PowerAction::Restart),
+        VsiAction::Act(Act::Restart),
     ),
     (
         "pause",
         "pauseVirtualServer",
         "Suspend a VSI",
-        VsiAction::Power(PowerAction::Pause),
+        VsiAction::Act(Act::Pause),
     ),
     (
         "unpause",
         "unpauseVirtualServer",
         "Let a suspended VSI continue",
-        VsiAction::Power(PowerAction::Unpause),
+        VsiAction::Act(Act::Unpause),
     ),
     (
         "retry",
         "retryVirtualServer",
         "Try again what is blocked, delayed or failed",
-        VsiAction::Retry,
+        VsiAction::Act(Act::Retry),
     ),
     (
         "cancel",
         "cancelVirtualServer",
         "Stop the open run after the step in progress; what exists remains",
-        VsiAction::Cancel,
+        VsiAction::Act(Act::Cancel),
     ),
     (
         "approve",
         "approveVirtualServer",
         "Approve the change that waits for approval",
-        VsiAction::Approve,
+        VsiAction::Act(Act::Approve),
     ),
     (
         "rebuild",
@@ -243,74 +215,52 @@ async fn act(
     action: VsiAction,
     request: &ActionRequest,
 ) -> Result<ActionResult, Problem> {
-    let by = caller.by(&request.reason);
-    let (done, entity) = record(api.fleet()?, target, action, request, by).await?;
+    let fleet = api.fleet()?;
+    let (done, entity) = match action {
+        VsiAction::Act(act) => record(fleet, caller, target, act, request).await?,
+        VsiAction::Rebuild => {
+            let ObjectPath { namespace, name } = target;
+            let (room, by) = (
+                ReplacementPlace::of(request.in_place),
+                caller.by(&request.reason),
+            );
+            let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
+            (ActionEffect::Recorded, entity)
+        }
+    };
     let wait = Duration::from_secs(request.wait_seconds);
     wait_for(api, ActionResult::of(done), &entity, wait).await
 }
 
 async fn record(
     fleet: &Fleet,
-    target: &ObjectPath,
-    action: VsiAction,
-    request: &ActionRequest,
-    by: By,
-) -> Result<(ActionEffect, EntityId), FleetError> {
-    let ObjectPath { namespace, name } = target;
-    let how = ShutdownPolicy {
-        timeout_s: request.grace_period_seconds,
-        force: request.force,
-    };
-    match action {
-        VsiAction::Power(power) => {
-            let entity = fleet.vsis().power(namespace, name, power, how, by).await?;
-            Ok((ActionEffect::Recorded, entity))
-        }
-        VsiAction::Rebuild => {
-            let room = ReplacementPlace::of(request.in_place);
-            let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
-            Ok((ActionEffect::Recorded, entity))
-        }
-        VsiAction::Approve => {
-            let done = approve(fleet, target, request, by).await?;
-            Ok((done, fleet.vsis().find(namespace, name).await?))
-        }
-        VsiAction::Retry => {
-            let entity = fleet.vsis().find(namespace, name).await?;
-            let done = fleet.retry(entity.clone(), by).await?.into();
-            Ok((done, entity))
-        }
-        VsiAction::Cancel => {
-            let entity = fleet.vsis().find(namespace, name).await?;
-            let done = match fleet.cancel(entity.clone(), by).await? {
-                Cancelled::NothingToDo => ActionEffect::NothingToDo,
-                Cancelled::Requested | Cancelled::OrdersVoided => ActionEffect::Recorded,
-            };
-            Ok((done, entity))
-        }
-    }
-}
-
-async fn approve(
-    fleet: &Fleet,
+    caller: &Caller,
     ObjectPath { namespace, name }: &ObjectPath,
+    act: Act,
     request: &ActionRequest,
-    by: By,
-) -> Result<ActionEffect, FleetError> {
-    let Some(proposal) = &request.proposal else {
-        let names = std::slice::from_ref(name);
-        fleet.vsis().approve(namespace, names, by).await?;
-        return Ok(ActionEffect::Recorded);
+) -> Result<(ActionEffect, EntityId), Problem> {
+    let acts = ActRequest {
+        names: vec![format!("vsi/{name}")],
+        grace_period_seconds: request.grace_period_seconds,
+        force: request.force,
+        proposal: request.proposal.clone(),
+        ..ActRequest::new(act, namespace, &request.reason)
     };
-    if fleet
-        .vsis()
-        .approve_this(namespace, name, proposal, by)
-        .await?
-    {
-        Ok(ActionEffect::Recorded)
-    } else {
-        Ok(ActionEffect::NothingToDo)
-    }
+    let entity = fleet.vsis().find(namespace, name).await?;
+    let acted = Box::pin(acts.carry_out(fleet, caller)).await?;
+    let done = match acted.into_iter().next() {
+        Some(ActedObject {
+            effect: ActEffect::Refused,
+            problem: Some(problem),
+            ..
+        }) => return Err(problem),
+        Some(ActedObject {
+            effect: ActEffect::NothingToDo | ActEffect::NothingTakenBack,
+            ..
+        }) => ActionEffect::NothingToDo,
+        _ => ActionEffect::Recorded,
+    };
+    Ok((done, entity))
 }
 
 pub(super) async fn wait_for(

@@ -19,7 +19,7 @@ use super::{
     resource::{Answer, AtQuery, about},
 };
 use crate::json_body::OptionalJsonBody;
-use crate::{Caller, Rights, api::Api, problem::Problem};
+use crate::{Act, ActRequest, Caller, Rights, api::Api, problem::Problem};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -222,7 +222,7 @@ async fn pause(
     Extension(caller): Extension<Caller>,
     OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    set_global_pause(&api, &caller, true, &request.reason).await
+    set_global_pause(&api, &caller, Act::PauseAll, &request.reason).await
 }
 
 async fn unpause(
@@ -230,15 +230,18 @@ async fn unpause(
     Extension(caller): Extension<Caller>,
     OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    set_global_pause(&api, &caller, false, &request.reason).await
+    set_global_pause(&api, &caller, Act::UnpauseAll, &request.reason).await
 }
 
 async fn set_global_pause(
     api: &Api,
     caller: &Caller,
-    on: bool,
+    act: Act,
     reason: &str,
 ) -> Answer<ActionResult> {
-    api.fleet()?.set_global_pause(on, caller.by(reason)).await?;
+    let answer = api.call(caller, ActRequest::new(act, "", reason)).await?;
+    if let Some(problem) = answer.problems.into_iter().next() {
+        return Err(problem);
+    }
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }

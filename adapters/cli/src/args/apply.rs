@@ -68,7 +68,7 @@ pub(crate) struct ApplyArgs {
 }
 
 /// How long a command stays.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct WaitArgs {
     /// Wait until the outcome is decided.
     #[arg(long)]

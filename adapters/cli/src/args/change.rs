@@ -37,6 +37,11 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
+    /// The selection, if nothing is named.
+    pub(crate) fn selected(&self) -> Option<&Selection> {
+        self.names.is_empty().then_some(&self.selection)
+    }
+
     /// Replaces all names and selections with these names.
     pub(crate) fn leave(&mut self, names: Vec<String>) {
         *self = Self {

@@ -62,16 +62,9 @@ fn named(kind: &str, name: &str) -> String {
     }
 }
 
-/// The kind and the name in `KIND/NAME`; everything else is the name of a VSI.
-pub(crate) fn kind_and_name(name: &str) -> (ObjectKind, &str) {
-    let qualified = name.split_once('/');
-    let of_kind = qualified.and_then(|(word, bare)| Some((ObjectKind::named(word)?, bare)));
-    of_kind.unwrap_or((ObjectKind::Vsi, name))
-}
-
 /// `vsi/NAME` as `NAME`.
 pub(crate) fn without_kind(name: &str) -> &str {
-    match kind_and_name(name) {
+    match ObjectKind::of_name(name) {
         (ObjectKind::Vsi, name) => name,
         _ => name,
     }

@@ -4,14 +4,14 @@ use vsiflow_api::{DescribeRequest, DescribedObject};
 
 use super::get;
 use crate::{
-    args::{Common, DescribeArgs, ObjectKind, OutputFormat, kind_and_name},
+    args::{Common, DescribeArgs, ObjectKind, OutputFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
     output, service,
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     for (number, name) in args.names().iter().enumerate() {
-        let (kind, name) = kind_and_name(name);
+        let (kind, name) = ObjectKind::of_name(name);
         let request = DescribeRequest {
             kind,
             namespace: args.namespace.clone(),

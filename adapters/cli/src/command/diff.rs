@@ -6,7 +6,7 @@ use vsiflow_workflows::fleet::Difference;
 
 use super::{get, plan};
 use crate::{
-    args::{Common, DiffArgs, OutputFormat, PlanArgs, Sources, kind_and_name},
+    args::{Common, DiffArgs, ObjectKind, OutputFormat, PlanArgs, Sources},
     exit::{CommandOutcome, Exit, ExitProblem},
     output, service,
 };
@@ -23,7 +23,7 @@ pub(super) async fn run(common: &Common, args: DiffArgs) -> CommandOutcome {
         _ => return Err(too_many()),
     };
     let named = args.name();
-    let (kind, name) = kind_and_name(&named);
+    let (kind, name) = ObjectKind::of_name(&named);
     let request = DiffRequest {
         kind,
         namespace: args.namespace.clone(),

@@ -13,6 +13,7 @@ use crate::{
     args::{Common, EventFilter, EventOffset, HistoryFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
     service::{self, ServiceSession, is_silence},
+    work::Target,
 };
 
 /// How often new events are read. Between two polls other processes may use the state directory.
@@ -44,6 +45,22 @@ impl EventSource {
             from,
             name_objects: names.len() > 1,
             ..query(filter)
+        });
+        Self {
+            queries: queries.collect(),
+            unresolved: None,
+            newest: None,
+        }
+    }
+
+    /// The events of these objects, each since an offset of its journal.
+    pub(super) fn since(objects: impl Iterator<Item = (Target, u64)>) -> Self {
+        let queries = objects.map(|(target, from)| EventsQuery {
+            name: Some(target.word()),
+            namespace: target.namespace,
+            from,
+            name_objects: true,
+            ..EventsQuery::default()
         });
         Self {
             queries: queries.collect(),

@@ -51,10 +51,7 @@ fn waits(command: &CliCommand) -> bool {
     let wait = match command {
         CliCommand::Apply(args) => args.wait.clone(),
         CliCommand::Create(args) => args.wait.clone(),
-        CliCommand::Approve(args) => args.wait.clone(),
         CliCommand::Rebuild(args) => args.wait.clone(),
-        CliCommand::Start(args) => args.wait.clone(),
-        CliCommand::Stop(args) | CliCommand::Restart(args) => args.wait(),
         _ => return false,
     };
     wait.wait || wait.timeout.is_some()

@@ -1,5 +1,6 @@
 //! The commands, one file each, and where they run: here, or in the process that has the state directory.
 
+mod acting;
 mod adopt;
 mod apply;
 mod approve;
@@ -153,7 +154,7 @@ fn has_view_socket(cli: &Cli) -> bool {
 
 /// Whether the command sends requests of the service, and finds itself who answers them.
 fn asks(cli: &Cli) -> bool {
-    ApiAccess::of(cli) == ApiAccess::Asks
+    matches!(ApiAccess::of(cli), ApiAccess::Asks | ApiAccess::Acts)
 }
 
 /// Runs the command here, or in the process that has the state directory. A process that neither

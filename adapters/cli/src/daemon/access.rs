@@ -23,6 +23,8 @@ pub(crate) enum ApiAccess {
     /// As `Here`, but it sends requests of the service, which need rights of their own. Users of the read-only
     /// socket may send them.
     Asks,
+    /// As `Asks`, with requests that a viewer may not send.
+    Acts,
 }
 
 impl ApiAccess {
@@ -50,8 +52,10 @@ impl ApiAccess {
             // Documents may name files of this machine.
             CliCommand::Plan(_) => Self::Changes,
             CliCommand::Image(ImageCommand::Prune(_)) => Self::Changes,
-            CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Backup(_) => Self::Changes,
-            CliCommand::Approve(_) | CliCommand::Start(_) | CliCommand::Stop(_) => Self::Changes,
+            CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => Self::Acts,
+            CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Acts,
+            CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => Self::Acts,
+            CliCommand::Backup(_) => Self::Changes,
             CliCommand::Rebuild(_) | CliCommand::Snapshot(_) => Self::Changes,
             CliCommand::Clone(_) => Self::Changes,
             CliCommand::Disk(DiskCommand::Export(_)) => Self::Changes,
@@ -60,7 +64,6 @@ impl ApiAccess {
             // The output may be a secret.
             CliCommand::Output(_) => Self::Changes,
             CliCommand::Cordon(_) | CliCommand::Uncordon(_) => Self::Changes,
-            CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Changes,
             CliCommand::Adopt(_) | CliCommand::Delete(_) => Self::Changes,
             CliCommand::Create(args) if args.dry_run => Self::Changes,
             CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Stays,
@@ -89,9 +92,6 @@ impl ApiAccess {
 /// file or address.
 pub(super) fn operates(cli: &Cli) -> bool {
     let does = match &cli.command {
-        CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => true,
-        CliCommand::Pause(_) | CliCommand::Unpause(_) => true,
-        CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => true,
         CliCommand::Host(HostCommand::Cordon(_) | HostCommand::Uncordon(_)) => true,
         // A member that is made on another host loses what its disks hold.
         CliCommand::Host(HostCommand::Drain(args)) => !args.moves || args.dry_run,
@@ -124,20 +124,20 @@ mod tests {
             ApiAccess::Changes,
         ),
         ("plan -f a.yaml", ApiAccess::Changes),
-        ("approve a", ApiAccess::Changes),
+        ("approve a", ApiAccess::Acts),
         ("scale pool/a --replicas 3", ApiAccess::Changes),
         ("rollback pool/a", ApiAccess::Changes),
         ("output group/a kubeconfig", ApiAccess::Changes),
         ("rollback a --to 3 --dry-run", ApiAccess::Changes),
         ("cordon a-1", ApiAccess::Changes),
         ("uncordon a-1", ApiAccess::Changes),
-        ("start a", ApiAccess::Changes),
-        ("stop a", ApiAccess::Changes),
-        ("restart a", ApiAccess::Changes),
+        ("start a", ApiAccess::Acts),
+        ("stop a", ApiAccess::Acts),
+        ("restart a", ApiAccess::Acts),
         ("rebuild a", ApiAccess::Changes),
-        ("pause a", ApiAccess::Changes),
-        ("pause --all", ApiAccess::Changes),
-        ("unpause a", ApiAccess::Changes),
+        ("pause a", ApiAccess::Acts),
+        ("pause --all", ApiAccess::Acts),
+        ("unpause a", ApiAccess::Acts),
         ("get", ApiAccess::Asks),
         ("get host -o json", ApiAccess::Asks),
         ("get --watch", ApiAccess::Asks),
@@ -184,8 +184,8 @@ mod tests {
         ("token create --role viewer --ttl 1d", ApiAccess::Changes),
         ("token list", ApiAccess::Changes),
         ("token revoke a", ApiAccess::Changes),
-        ("retry a", ApiAccess::Changes),
-        ("cancel a", ApiAccess::Changes),
+        ("retry a", ApiAccess::Acts),
+        ("cancel a", ApiAccess::Acts),
         ("adopt a", ApiAccess::Changes),
         ("host check", ApiAccess::Changes),
         ("host cordon a", ApiAccess::Changes),
@@ -270,8 +270,8 @@ mod tests {
             ("host drain a --move --dry-run", true),
             ("host drain a --move --yes", false),
             ("host drain a --move --stop --yes", false),
-            ("retry a", true),
-            ("retry a --host sim:", false),
+            ("host cordon a", true),
+            ("host cordon a --host sim:", false),
             ("delete a", false),
             ("rebuild a", false),
         ] {
@@ -286,7 +286,7 @@ mod tests {
             let (_, access) = rows.next().unwrap_or_else(|| panic!("no row of {command}"));
             let written = match access {
                 ApiAccess::Asks => "yes",
-                ApiAccess::Changes | ApiAccess::Stays => "no",
+                ApiAccess::Acts | ApiAccess::Changes | ApiAccess::Stays => "no",
                 ApiAccess::Here => "–",
             };
             let row = DOCS

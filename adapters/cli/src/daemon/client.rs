@@ -22,7 +22,10 @@ use crate::{
 /// Whether another process may run this command: it must not read the caller's files, except
 /// documents, which are sent along.
 pub(crate) fn may_forward(cli: &Cli) -> bool {
-    !matches!(ApiAccess::of(cli), ApiAccess::Here | ApiAccess::Asks)
+    !matches!(
+        ApiAccess::of(cli),
+        ApiAccess::Here | ApiAccess::Asks | ApiAccess::Acts
+    )
 }
 
 /// The result of sending a command.

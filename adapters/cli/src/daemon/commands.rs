@@ -37,13 +37,6 @@ pub(super) enum CallersCommands {
 }
 
 impl CallersCommands {
-    fn stays(&self) -> bool {
-        match self {
-            Self::OnJournal(app) => app.stays(),
-            Self::OnSet(_) => true,
-        }
-    }
-
     async fn done(&self, mut cli: Cli, words: Vec<String>) -> CommandOutcome {
         match self {
             Self::OnJournal(app) => {
@@ -67,6 +60,13 @@ impl Commands for CallersCommands {
         actor::of(uid)
     }
 
+    fn stays(&self) -> bool {
+        match self {
+            Self::OnJournal(app) => app.stays(),
+            Self::OnSet(_) => true,
+        }
+    }
+
     fn needs(&self, args: &[String]) -> Result<Rights, Problem> {
         let cli = command_line(args).ok_or_else(unknown)?;
         match ApiAccess::of(&cli) {
@@ -76,7 +76,7 @@ impl Commands for CallersCommands {
             // The caller continues trying to get the directory for itself.
             ApiAccess::Stays => Err(passing()),
             ApiAccess::Here => Err(unknown()),
-            ApiAccess::Asks => Err(is_request()),
+            ApiAccess::Asks | ApiAccess::Acts => Err(is_request()),
         }
     }
 

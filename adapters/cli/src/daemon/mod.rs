@@ -1,9 +1,9 @@
 //! Lets several commands use one state directory: the process that has it answers for the others.
 //!
 //! A state directory belongs to one process at a time. A long command (an `apply` that uploads for an hour)
-//! answers HTTP on a socket in the directory. A second command finds the directory in use. If it reads objects, it
-//! sends typed requests to the socket and prints their answers ([`crate::service`]). The others send their own
-//! command line (`POST /v1/commands`), and print the answer: the same output, the same exit code.
+//! answers HTTP on a socket in the directory. A second command finds the directory in use. If it reads objects, or does
+//! something with them that destroys nothing, it sends typed requests to the socket and prints their answers
+//! ([`crate::service`]). The others send their own command line (`POST /v1/commands`), and print the answer: the same output, the same exit code.
 //!
 //! A daemon (`serve`) also accepts `apply`, with the documents that the caller has read.
 //!

@@ -54,7 +54,7 @@ fn by_default(verbose: u8) -> EnvFilter {
 }
 
 /// Whether messages go to the log, and not to a caller.
-pub(super) fn is_asked() -> bool {
+pub(crate) fn is_asked() -> bool {
     is_json() && !sink::is_for_caller()
 }
 

@@ -23,8 +23,8 @@ pub(super) struct ApiAnswer {
     outcome: Result<ForwardedAnswer, RemoteProblem>,
 }
 
-/// Has the holder of a journal answer a request to the API. The request is never repeated: if a process died
-/// after beginning it, the outcome is reported as unknown.
+/// Has the holder of a journal answer a request to the API. If a process died after beginning it, the next holder answers
+/// it, or reports the outcome as unknown where it may not be repeated.
 ///
 /// # Errors
 /// VSI0766 and VSI0767.
@@ -34,15 +34,41 @@ pub(super) async fn ask(
     journal: u16,
     request: ForwardedRequest,
 ) -> Result<ForwardedAnswer, ExitProblem> {
+    let id = send(set, sealer, journal, request).await?;
+    let answer: ApiAnswer = ask::answer_quietly(set, sealer, (&id, journal), BEGIN).await?;
+    answer.outcome.map_err(RemoteProblem::problem)
+}
+
+/// The same for a command, which tells its user what it waits for.
+///
+/// # Errors
+/// As [`ask()`].
+pub(super) async fn ask_for_user(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    request: ForwardedRequest,
+) -> Result<ForwardedAnswer, ExitProblem> {
+    let id = send(set, sealer, journal, request).await?;
+    let answer: ApiAnswer = ask::answer(set, sealer, (&id, journal), ask::TIMEOUT).await?;
+    answer.outcome.map_err(RemoteProblem::problem)
+}
+
+/// Sends the request, and returns its ID.
+async fn send(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    request: ForwardedRequest,
+) -> Result<String, ExitProblem> {
+    let is_repeatable = request.is_repeatable;
     let command = ForwardedCommand {
         actor: request.actor.clone(),
         ..ForwardedCommand::of_engine(CommandPart::Answer(request))
     };
     let id = ask::id();
-    let to = (id.as_str(), journal);
-    ask::send(set, sealer, to, &command, false, None).await?;
-    let answer: ApiAnswer = ask::answer_quietly(set, sealer, to, BEGIN).await?;
-    answer.outcome.map_err(RemoteProblem::problem)
+    ask::send(set, sealer, (&id, journal), &command, is_repeatable, None).await?;
+    Ok(id)
 }
 
 /// Answers a request to the API that concerns this journal.
@@ -51,7 +77,7 @@ pub(super) async fn answer(
     request: ForwardedRequest,
     begun: bool,
 ) -> ApiAnswer {
-    if begun {
+    if begun && !request.is_repeatable {
         let outcome = Err(RemoteProblem::of(&unknown()));
         return ApiAnswer { outcome };
     }

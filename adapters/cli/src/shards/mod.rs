@@ -20,10 +20,9 @@
 //!   reports for that.
 //! - [`members`]: requests of the pools and groups of journal 0 to all journals; [`object_requests`]: how
 //!   these are found again.
-//! - [`retry`]: retries pools and groups, whose stuck members may be in any journal.
 //! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own;
 //!   [`decided`]: those that journal 0 decides about.
-//! - [`api`]: requests to the API that change something in one journal.
+//! - [`api`]: requests to the API that change something in one journal; [`command_set`]: those of a command.
 //! - [`view`]: all journals, for the page and the API of a process.
 //!
 //! `compose::host_fence` permits a journal its own hosts only.
@@ -49,6 +48,7 @@ mod ask;
 mod choose;
 mod claims;
 mod cluster;
+mod command_set;
 pub(crate) mod consoles;
 mod decided;
 mod failure;
@@ -63,7 +63,6 @@ mod read_journals;
 mod rebalance;
 mod remote_problem;
 mod report;
-mod retry;
 mod share;
 pub(crate) mod snapshots;
 mod under_way;
@@ -80,6 +79,7 @@ use crate::{
     membership::{Membership, SetPlace},
 };
 
+pub(crate) use command_set::CommandSet;
 pub(crate) use rebalance::serve;
 
 /// The number of the journal that decides over all of them.

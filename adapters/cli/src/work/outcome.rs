@@ -1,31 +1,29 @@
 //! Reports the outcome of a command, and what continues afterwards.
 
+use vsiflow_api::{AwaitedOutcome, ObjectOutcome};
 use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
     model::Timestamp,
 };
-use vsiflow_workflows::fleet::Verdict;
 
 use super::target::Target;
 use crate::{
     args::WaitArgs,
-    compose::App,
     exit::{Exit, ExitProblem},
     output::{self, label},
 };
 
-/// Prints the outcome of a target, and returns the command's exit for it. Without a verdict the
-/// wait ended `early`. On success it prints `done`, or else the phase.
-pub(super) fn say(
-    app: &App,
+/// Prints the outcome of a target, and returns the command's exit for it. Without an outcome the wait ended `early`. On
+/// success it prints `done`, or else the phase.
+pub(crate) fn say(
     target: &Target,
-    verdict: Option<Verdict>,
+    known: &ObjectOutcome,
     early: Option<Exit>,
     wait: &WaitArgs,
     done: &str,
 ) -> Exit {
-    match (verdict, early) {
-        (Some(verdict), _) => decided(app, target, verdict, done),
+    match (known.outcome, early) {
+        (Some(outcome), _) => decided(target, known, outcome, done),
         (None, Some(Exit::Interrupted)) => {
             let (shown, word) = (target.shown(), target.word());
             let message = format!("{shown}: interrupted; run `vsiflow resume {word}` to continue");
@@ -33,24 +31,29 @@ pub(super) fn say(
             Exit::Interrupted
         }
         (None, _) => {
-            timed_out(app, target, wait);
+            timed_out(target, known, wait);
             Exit::TimedOut
         }
     }
 }
 
-fn decided(app: &App, target: &Target, verdict: Verdict, done: &str) -> Exit {
-    let exit = Exit::from(&verdict);
-    match verdict {
-        Verdict::Reached => reached(app, target, done),
-        Verdict::Failed(failure) | Verdict::Blocked(failure) => {
+fn decided(target: &Target, known: &ObjectOutcome, outcome: AwaitedOutcome, done: &str) -> Exit {
+    let exit = Exit::from(outcome);
+    match outcome {
+        AwaitedOutcome::Reached => reached(target, known, done),
+        AwaitedOutcome::Failed | AwaitedOutcome::Blocked => {
             output::note(&format!("{}:", target.shown()));
-            output::problem(&ExitProblem::of(exit, &failure));
-            if let Some(due) = app.fleet.next_try(&target.entity) {
-                output::note(&next_try(target, due));
+            if let Some(failure) = known.failure.clone() {
+                output::problem(&ExitProblem {
+                    exit,
+                    ..failure.into()
+                });
+            }
+            if let Some(due) = known.next_try {
+                output::note(&next_try(target, Timestamp(due)));
             }
         }
-        Verdict::Cancelled => cancelled(target),
+        AwaitedOutcome::Cancelled => cancelled(target),
     }
     exit
 }
@@ -61,10 +64,10 @@ pub(crate) const DELETED: &str = "deleted";
 /// The outcome of a deletion that leaves everything on the host.
 pub(crate) const FORGOTTEN: &str = "is forgotten; its host was not touched";
 
-fn reached(app: &App, target: &Target, done: &str) {
+fn reached(target: &Target, known: &ObjectOutcome, done: &str) {
     let shown = target.shown();
     let done = match done {
-        DELETED if target.is_vsi() && app.fleet.is_forgotten(&target.entity) => FORGOTTEN,
+        DELETED if target.is_vsi() && known.is_forgotten => FORGOTTEN,
         other => other,
     };
     if !done.is_empty() {
@@ -72,8 +75,7 @@ fn reached(app: &App, target: &Target, done: &str) {
     } else if target.is_pool() || target.is_group() {
         output::line(&format!("{shown} is Available"));
     } else if !target.is_disk() {
-        let phase = app.fleet.phase(&target.entity);
-        output::line(&format!("{shown} is {phase}"));
+        output::line(&format!("{shown} is {}", known.phase));
     }
 }
 
@@ -99,7 +101,7 @@ fn next_try(target: &Target, due: Timestamp) -> String {
     )
 }
 
-fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
+fn timed_out(target: &Target, known: &ObjectOutcome, wait: &WaitArgs) {
     let (shown, word) = (target.shown(), target.word());
     let after = wait
         .timeout
@@ -108,12 +110,12 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
     output::note(&format!(
         "{shown}: not decided after {after}; run `vsiflow resume {word}` to continue"
     ));
-    let failure = match app.fleet.verdict(&target.entity) {
-        Some(Verdict::Failed(failure)) => Some(failure),
-        _ => app.fleet.obstacle(&target.entity),
-    };
+    let failure = known.failure.clone().or_else(|| known.obstacle.clone());
     if let Some(failure) = failure {
-        output::problem(&ExitProblem::of(Exit::TimedOut, &failure));
+        output::problem(&ExitProblem {
+            exit: Exit::TimedOut,
+            ..failure.into()
+        });
     }
 }
 

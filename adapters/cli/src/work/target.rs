@@ -1,16 +1,14 @@
 //! The targets of a command, found by the names that users gave them.
 
-use std::collections::BTreeSet;
-
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{FleetError, Fleets},
+    fleet::{FleetError, Fleets, NamedObject},
     kinds::{ListedObject, TableQuery},
     record::kind,
 };
 
 use crate::{
-    args::{ObjectKind, OutputFormat, kind_and_name},
+    args::{ObjectKind, OutputFormat},
     compose::App,
     exit::ExitProblem,
     output::{self, label, table},
@@ -22,6 +20,16 @@ pub(crate) struct Target {
     pub(crate) entity: EntityId,
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+impl From<NamedObject> for Target {
+    fn from(object: NamedObject) -> Self {
+        Self {
+            entity: object.entity,
+            namespace: object.namespace,
+            name: object.name,
+        }
+    }
 }
 
 impl Target {
@@ -107,26 +115,6 @@ pub(crate) async fn group_named(
     })
 }
 
-/// The name of a pool in `pool/NAME`; `None` for other kinds.
-pub(crate) fn pool_name(name: &str) -> Option<&str> {
-    match kind_and_name(name) {
-        (ObjectKind::Pool, name) => Some(name),
-        _ => None,
-    }
-}
-
-/// The network with that name, on each of its hosts.
-async fn networks_named(app: &App, namespace: &str, name: &str) -> Result<Vec<Target>, FleetError> {
-    let entities = app.fleet.networks().find(namespace, name).await?;
-    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
-    let targets = entities.into_iter().map(|entity| Target {
-        entity,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    });
-    Ok(targets.collect())
-}
-
 /// The pool with that name.
 pub(crate) async fn pool_named(
     app: &App,
@@ -153,36 +141,8 @@ pub(crate) async fn targets_named(
     namespace: &str,
     names: &[String],
 ) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for name in names {
-        let (kind, name) = kind_and_name(name);
-        let entity = match kind {
-            ObjectKind::Pool => {
-                targets.push(pool_named(app, namespace, name).await?);
-                continue;
-            }
-            ObjectKind::Group => {
-                targets.push(group_named(app, namespace, name).await?);
-                continue;
-            }
-            ObjectKind::Network => {
-                targets.extend(networks_named(app, namespace, name).await?);
-                continue;
-            }
-            ObjectKind::Snapshot => app.fleet.snapshots().find(namespace, name).await?,
-            ObjectKind::Disk => app.fleet.disks().find(namespace, name).await?,
-            _ => app.fleet.vsis().find(namespace, name).await?,
-        };
-        let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
-        targets.push(Target {
-            entity,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        });
-    }
-    let mut seen = BTreeSet::new();
-    targets.retain(|target: &Target| seen.insert(target.entity.clone()));
-    Ok(targets)
+    let named = app.fleet.objects_named(namespace, names).await?;
+    Ok(named.into_iter().map(Target::from).collect())
 }
 
 /// Targets for entities, with their names.
@@ -190,18 +150,8 @@ pub(crate) async fn targets_of(
     app: &App,
     entities: &[EntityId],
 ) -> Result<Vec<Target>, ExitProblem> {
-    let objects = app.fleet.vsis().list(false).await?;
-    let named = entities.iter().filter_map(|entity| {
-        let object = objects
-            .iter()
-            .find(|object| object.metadata.uid == entity.id())?;
-        Some(Target {
-            entity: entity.clone(),
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.clone(),
-        })
-    });
-    Ok(named.collect())
+    let named = app.fleet.vsis_of(entities).await?;
+    Ok(named.into_iter().map(Target::from).collect())
 }
 
 /// Prints VSIs, pools, groups and data disks as objects.

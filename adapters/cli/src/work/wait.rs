@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use vsiflow_api::ObjectOutcome;
 use vsiflow_engine::{
     Notice,
     model::{EntityId, EventKind, RunId, StreamId},
@@ -101,8 +102,11 @@ pub(crate) async fn until_decided(
     let early = ended?;
     let mut exit = Exit::Done;
     for target in targets {
-        let verdict = until.verdict(app, &target.entity);
-        exit = exit.max(outcome::say(app, target, verdict, early, wait, done));
+        let mut known = ObjectOutcome::of(&app.fleet, &target.entity);
+        if until.verdict(app, &target.entity).is_none() {
+            known.outcome = None;
+        }
+        exit = exit.max(outcome::say(target, &known, early, wait, done));
     }
     if let Some(answers) = answers {
         answers.finish().await;
@@ -245,7 +249,7 @@ fn remind(app: &App, live: &LiveOutput, open: &[&Target]) {
 }
 
 /// When to remind the user of what the command waits for: at growing intervals.
-struct Reminder {
+pub(crate) struct Reminder {
     at: Instant,
     after: Duration,
 }
@@ -254,7 +258,7 @@ impl Reminder {
     const FIRST: Duration = Duration::from_secs(10);
     const MAX_DURATION: Duration = Duration::from_secs(300);
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             at: Instant::now(),
             after: Self::FIRST,
@@ -264,6 +268,19 @@ impl Reminder {
     /// Waits until the next reminder is due. Cancel safe.
     async fn due(&mut self) {
         tokio::time::sleep_until(self.at + self.after).await;
+        self.next();
+    }
+
+    /// Whether the next reminder is due.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = self.at.elapsed() >= self.after;
+        if is_due {
+            self.next();
+        }
+        is_due
+    }
+
+    fn next(&mut self) {
         self.at = Instant::now();
         self.after = self.after.saturating_mul(2).min(Self::MAX_DURATION);
     }

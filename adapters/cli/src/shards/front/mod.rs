@@ -28,7 +28,7 @@ use vsiflow_workflows::spec::Resolved;
 use super::{
     DECIDES, SetPlace,
     ask::{self, CommandPart, ForwardedCommand, forwarded},
-    networks, retry,
+    networks,
 };
 use crate::{
     args::{AuditCommand, Cli, CliCommand, Common, Sources, TopArgs},
@@ -193,7 +193,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         }
         CommandRoute::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
         CommandRoute::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
-        CommandRoute::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
         CommandRoute::Documents(sources) => {
             Box::pin(documents::documents(&cli, &place, &sources)).await?
         }

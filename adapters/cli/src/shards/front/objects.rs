@@ -200,17 +200,7 @@ pub(in crate::shards) fn leave(command: &mut CliCommand, names: Vec<String>) {
             (args.names, args.selection, args.all) = (names, Selection::default(), false);
             args.files.clear();
         }
-        CliCommand::Start(args) => args.targets.leave(names),
-        CliCommand::Stop(args) | CliCommand::Restart(args) => args.targets.leave(names),
-        CliCommand::Approve(args) => args.targets.leave(names),
-        CliCommand::Cancel(args) => args.targets.leave(names),
         CliCommand::Rebuild(args) => args.targets.leave(names),
-        CliCommand::Pause(args) | CliCommand::Unpause(args) => {
-            (args.names, args.selection, args.all) = (names, Selection::default(), false);
-        }
-        CliCommand::Retry(args) => {
-            (args.names, args.selection, args.all) = (names, Selection::default(), false);
-        }
         CliCommand::Logs(args) => {
             (args.words, args.selection, args.all) = (names, Selection::default(), false);
         }

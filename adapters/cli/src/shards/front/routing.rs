@@ -7,16 +7,16 @@ use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
-        HostCommand, ImageCommand, InventoryArgs, ObjectKind, OutputFormat, PauseArgs, RetryArgs,
-        Selection, SnapshotCommand, SnapshotRestoreArgs, Sources, Targets, TokenCommand,
-        TracesCommand, kind_and_names, names_of, without_kind,
+        HostCommand, ImageCommand, InventoryArgs, ObjectKind, OutputFormat, RebuildArgs, Selection,
+        SnapshotCommand, SnapshotRestoreArgs, Sources, TokenCommand, TracesCommand, kind_and_names,
+        names_of, without_kind,
     },
     work::{self, GROUP, POOL, QUOTA, SNAPSHOT},
 };
 
 /// Which journals of a set run a command, and how. A flag says whether the request may be repeated.
 pub(super) enum CommandRoute<'a> {
-    /// Reads all journals.
+    /// Reads all journals, and sends requests of the service.
     Looks,
     /// Reads the journals of these objects, one after the other.
     LooksAt(Objects<'a>),
@@ -32,8 +32,6 @@ pub(super) enum CommandRoute<'a> {
     Documents(Sources),
     /// Deletes what documents describe.
     Removes(&'a DeleteArgs),
-    /// Retries members of pools and groups in their journals.
-    Members(&'a RetryArgs),
     /// Restores the VSI of a snapshot in its journal, after the user confirmed.
     Restores(&'a SnapshotRestoreArgs),
     /// Makes VSIs that the command line describes, in the journal of a host.
@@ -136,16 +134,12 @@ fn change(command: &CliCommand) -> CommandRoute<'_> {
         CliCommand::Plan(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
         CliCommand::Plan(args) => CommandRoute::Documents(args.sources.clone()),
         CliCommand::Delete(args) => deletion(args),
-        CliCommand::Start(args) => on_vsis(&args.targets, None, true),
-        CliCommand::Stop(args) => on_vsis(&args.targets, None, true),
-        CliCommand::Restart(args) => on_vsis(&args.targets, None, false),
-        CliCommand::Approve(args) => on_vsis(&args.targets, None, false),
-        CliCommand::Cancel(args) => on_vsis(&args.targets, None, false),
-        CliCommand::Rebuild(args) => {
-            on_vsis(&args.targets, Some((&args.destroy, "rebuild")), false)
+        CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => CommandRoute::Looks,
+        CliCommand::Pause(_) | CliCommand::Unpause(_) => CommandRoute::Looks,
+        CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => {
+            CommandRoute::Looks
         }
-        CliCommand::Pause(args) | CliCommand::Unpause(args) => pause(args),
-        CliCommand::Retry(args) => retry(args),
+        CliCommand::Rebuild(args) => rebuild(args),
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
             CommandRoute::Decides(true)
         }
@@ -271,30 +265,15 @@ fn selected<'a>(
     }))
 }
 
-/// Changes the named VSIs, or the selected ones if none is named.
-fn acts_on_vsis<'a>(
-    namespace: &'a str,
-    names: Vec<String>,
-    selection: &'a Selection,
-    destroys: Option<(&'a DestroyArgs, &'static str)>,
-    repeatable: bool,
-) -> CommandRoute<'a> {
+/// The named VSIs, or the selected ones if none is named.
+fn rebuild(args: &RebuildArgs) -> CommandRoute<'_> {
+    let (namespace, names) = (&args.targets.namespace, names_of(&args.targets.names));
     if !names.is_empty() {
-        return CommandRoute::Acts(Objects::Named(namespace, names), repeatable);
+        return CommandRoute::Acts(Objects::Named(namespace, names), false);
     }
-    let of = (ObjectKind::Vsi, namespace, selection);
-    selected(of, destroys, |objects| {
-        CommandRoute::Acts(objects, repeatable)
-    })
-}
-
-fn on_vsis<'a>(
-    targets: &'a Targets,
-    destroys: Option<(&'a DestroyArgs, &'static str)>,
-    repeatable: bool,
-) -> CommandRoute<'a> {
-    let (namespace, names) = (&targets.namespace, names_of(&targets.names));
-    acts_on_vsis(namespace, names, &targets.selection, destroys, repeatable)
+    let of = (ObjectKind::Vsi, namespace.as_str(), &args.targets.selection);
+    let destroys = Some((&args.destroy, "rebuild"));
+    selected(of, destroys, |objects| CommandRoute::Acts(objects, false))
 }
 
 fn deletion(args: &DeleteArgs) -> CommandRoute<'_> {
@@ -320,26 +299,6 @@ fn deletion(args: &DeleteArgs) -> CommandRoute<'_> {
     let of = (kind, namespace.as_str(), &args.selection);
     let destroys = Some((&args.destroy, "delete"));
     selected(of, destroys, |objects| CommandRoute::Acts(objects, true))
-}
-
-fn pause(args: &PauseArgs) -> CommandRoute<'_> {
-    if args.all {
-        return CommandRoute::ActsEverywhere(true);
-    }
-    let names = args.names.clone();
-    acts_on_vsis(&args.namespace, names, &args.selection, None, true)
-}
-
-fn retry(args: &RetryArgs) -> CommandRoute<'_> {
-    let names = names_of(&args.names);
-    if names.iter().any(|name| makes_members(name)) {
-        return CommandRoute::Members(args);
-    }
-    if names.is_empty() && args.selection.is_empty() {
-        // With --all or --host; otherwise each journal reports what is missing.
-        return CommandRoute::ActsEverywhere(true);
-    }
-    acts_on_vsis(&args.namespace, names, &args.selection, None, true)
 }
 
 const NAMES: &str = "here it needs names, or a selection of VSIs, data disks, pools or groups";
@@ -369,7 +328,6 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
             | CommandRoute::Decides(_)
             | CommandRoute::Documents(_)
             | CommandRoute::Removes(_)
-            | CommandRoute::Members(_)
             | CommandRoute::Restores(_)
             | CommandRoute::Creates(_)
             | CommandRoute::OfHost(..)

@@ -1,0 +1,64 @@
+//! All journals of a set, for the requests of one command: it reads them, and their holders do what is asked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
+use vsiflow_engine::executor::By;
+use vsiflow_postgres::seal::Sealer;
+use vsiflow_workflows::fleet::{ConsoleNote, FleetError, Fleets};
+
+use super::{SetPlace, api, consoles, failure::failed};
+use crate::{compose::journal_key, daemon, exit::ExitProblem};
+
+/// The journals of a set that a command has opened.
+pub(crate) struct CommandSet {
+    place: SetPlace,
+    fleets: Arc<Fleets>,
+    sealer: Sealer,
+}
+
+impl CommandSet {
+    /// The set, with its journals as they were read.
+    ///
+    /// # Errors
+    /// If this process has no key of the set.
+    pub(crate) async fn new(place: SetPlace, fleets: Arc<Fleets>) -> Result<Self, ExitProblem> {
+        let sealer = journal_key::needed().await?;
+        Ok(Self {
+            place,
+            fleets,
+            sealer,
+        })
+    }
+}
+
+#[async_trait]
+impl JournalSet for CommandSet {
+    async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
+        Ok(self.fleets.clone())
+    }
+
+    async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
+        Ok(self.fleets.clone())
+    }
+
+    async fn answer(
+        &self,
+        journal: u16,
+        request: ForwardedRequest,
+    ) -> Result<ForwardedAnswer, Problem> {
+        let answered = api::ask_for_user(&self.place.set, &self.sealer, journal, request).await;
+        answered.map_err(|problem| daemon::api_problem(&problem))
+    }
+
+    async fn note_console(
+        &self,
+        journal: u16,
+        note: ConsoleNote,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let noted = consoles::note_by(&self.place.set, &self.sealer, journal, note, by).await;
+        noted.map_err(|problem| failed(&problem))
+    }
+}
