@@ -150,6 +150,13 @@ async fn attempt(
     }
     match acted {
         Some(results) if !results.targets.is_empty() => {
+            // Nobody else works on it any more.
+            if let (Turn::Continued, Some(app)) = (turn, session.worked_on()) {
+                let targets = results.targets.iter();
+                let entities = targets.map(|one| one.target.entity.clone()).collect();
+                let by = actor::by(&common.reason);
+                app.fleet.resume(entities, by).await?;
+            }
             (action.follow)(common, action, session, results, turn).await
         }
         _ => Ok(Exit::Done),
@@ -248,12 +255,6 @@ async fn seen_through(
     }
     if let Some(app) = session.worked_on() {
         let targets: Vec<_> = acted.targets.iter().map(|one| one.target.clone()).collect();
-        if turn == Turn::Continued {
-            let entities = targets.iter().map(|target| target.entity.clone()).collect();
-            app.fleet
-                .resume(entities, actor::by(&common.reason))
-                .await?;
-        }
         let until = work::Until::Decided;
         return work::until_decided(app, common, wait, &targets, until, action.done).await;
     }
