@@ -428,7 +428,7 @@ fn a_host_that_answers_at_the_last_moment_holds_up_no_other_pool() {
 fn a_drain_whose_other_hosts_answer_at_the_last_moment_holds_up_no_other_pool() {
     in_virtual_time(async {
         let (bench, undisturbed) = late_bench().await;
-        let drain = Box::pin(bench.fleet.hosts().drain_moving("sim:c", user()));
+        let drain = Box::pin(bench.fleet.hosts().drain_moving("sim:c", None, user()));
         let (drained, replacement) = tokio::join!(drain, time_of_replacement(&bench));
         assert!(!drained.unwrap().0.is_empty());
         assert_not_held_up(replacement, undisturbed);

@@ -272,7 +272,7 @@ async fn perform(world: &CrashWorld, fleet: &Fleet, act: &StoryAct) -> Result<()
             let how = ShutdownPolicy::default();
             fleet.hosts().drain(host, how, user()).await.map(drop)
         }
-        StoryAct::Move(host) => Box::pin(fleet.hosts().drain_moving(host, user()))
+        StoryAct::Move(host) => Box::pin(fleet.hosts().drain_moving(host, None, user()))
             .await
             .map(drop),
         StoryAct::Uncordon(host) => fleet.hosts().uncordon(host, true, user()).await.map(drop),

@@ -129,3 +129,84 @@ fn a_command_that_waits_continues_with_the_work_of_a_daemon_that_ended() {
         .filter(|line| line.contains("stop_domain") && line.contains("step_succeeded"));
     assert_eq!(restarts.count(), 1, "{history}");
 }
+
+fn post(vsiflow: &Vsiflow, path: &str, request: &Value) -> HttpAnswer {
+    http::post(&vsiflow.state().join("vsiflow.sock"), path, request)
+}
+
+#[test]
+fn what_was_agreed_to_is_deleted_and_nothing_that_got_its_name() {
+    let (vsiflow, _daemon) = serving();
+    let uid = vsiflow.vsi("web")["metadata"]["uid"].clone();
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let agreed = json!({"objects": [{"name": "db"}, {"name": "web", "uid": uid}]});
+    let refused = post(&vsiflow, "/v1/delete", &agreed).is(409);
+    refused.is_problem("VSI0811");
+    let rebuilt = json!({"vsis": [{"name": "db"}, {"name": "web", "uid": uid}]});
+    let refused = post(&vsiflow, "/v1/rebuild", &rebuilt).is(409);
+    refused.is_problem("VSI0811");
+    let unknown = json!({"objects": [{"name": "db"}, {"name": "nobody"}]});
+    let refused = post(&vsiflow, "/v1/delete", &unknown).is(404);
+    refused.is_problem("VSI0703");
+    for name in ["web", "db"] {
+        assert_eq!(vsiflow.phase(name), "Running");
+        let history = vsiflow.run(&["history", name, "--events"]).exits(0).stdout;
+        assert!(!history.contains("delete_domain"), "{history}");
+    }
+    let unknown_ignored = json!({
+        "objects": [{"name": "db"}, {"name": "nobody"}],
+        "ignoreNotFound": true,
+        "reason": "moved away",
+    });
+    let answer = post(&vsiflow, "/v1/delete", &unknown_ignored)
+        .is(200)
+        .json();
+    assert_eq!(answer["objects"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["objects"][0]["effect"], "recorded");
+    vsiflow.run(&["wait", "db", "--for", "delete"]).exits(0);
+}
+
+/// A VSI in a namespace with the name of a kind.
+#[test]
+fn whoever_names_a_host_deletes_no_vsi() {
+    let vsiflow = Vsiflow::simulated();
+    let server = format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: web, namespace: host}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n  guest: {{type: none}}\n"
+    );
+    vsiflow.apply(server, &["--wait"]).exits(0);
+    for words in [&["delete", "host/web"][..], &["delete", "host", "web"]] {
+        vsiflow.run(words).exits(2).says("VSI0810");
+    }
+    vsiflow
+        .run(&["rebuild", "host/web"])
+        .exits(2)
+        .says("VSI0810");
+    vsiflow
+        .run(&["get", "web", "-n", "host"])
+        .exits(0)
+        .says("Running");
+    vsiflow
+        .run(&["delete", "vsi/host/web"])
+        .exits(0)
+        .says("vsi/host/web deleted");
+}
+
+#[test]
+fn a_rebuild_answers_what_is_lost_and_what_stays() {
+    let (vsiflow, _daemon) = serving();
+    let disk = json!({"vsis": [{"name": "disk/web"}]});
+    post(&vsiflow, "/v1/rebuild", &disk)
+        .is(422)
+        .is_problem("VSI0810");
+    let both = json!({"vsis": [{"name": "web"}, {"name": "vsi/db"}], "reason": "new image"});
+    let answer = post(&vsiflow, "/v1/rebuild", &both).is(200).json();
+    let objects = answer["objects"].as_array().unwrap();
+    assert_eq!(objects.len(), 2);
+    for object in objects {
+        assert_eq!(object["effect"], "recorded");
+        let lost = object["plan"]["destroys"][0]["object"].as_str().unwrap();
+        assert!(lost.contains("boot disk"), "{object:#}");
+    }
+}

@@ -329,9 +329,9 @@ const OPERATES: [&str; 22] = [
     "listNetworks",
     "refreshHosts",
     "act",
-    "runCommand: host cordon",
+    "maintainHost",
 ];
-const ADMINISTERS: [&str; 17] = [
+const ADMINISTERS: [&str; 22] = [
     "takeVirtualServerSnapshot",
     "restoreVirtualServerSnapshot",
     "deleteVirtualServerSnapshot",
@@ -347,7 +347,12 @@ const ADMINISTERS: [&str; 17] = [
     "deleteVirtualServerQuota",
     "apply",
     "plan",
-    "runCommand: delete",
+    "delete",
+    "rebuild",
+    "scale",
+    "cordonMembers",
+    "rollbackPool",
+    "runCommand: snapshot create",
     "drainHost: move",
 ];
 
@@ -365,7 +370,7 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         }
     }
     operations.retain(|(.., id, _)| id != "runCommand");
-    for words in ["host cordon", "delete"] {
+    for words in ["snapshot create"] {
         let args: Vec<_> = ["vsiflow"]
             .into_iter()
             .chain(words.split(' '))

@@ -229,7 +229,7 @@ impl NeighbourGame {
         self.hostile.spawn(async move {
             loop {
                 for host in ["sim:b", "sim:c"] {
-                    let _ = Box::pin(fleet.hosts().drain_moving(host, user())).await;
+                    let _ = Box::pin(fleet.hosts().drain_moving(host, None, user())).await;
                     let _ = fleet.hosts().uncordon(host, true, user()).await;
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use vsiflow_engine::model::{Actor, Who};
 use vsiflow_workflows::spec::Directory;
 
-use crate::{Caller, Problem, Rights};
+use crate::{Caller, Problem};
 
 /// A command line and the files that it names, as they go over the wire.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -114,11 +114,11 @@ pub trait Commands: Send + Sync + 'static {
     /// Whether this process continues with work that callers asked for.
     fn stays(&self) -> bool;
 
-    /// Finds out which rights a command line requires.
+    /// Checks that a command line can be run here. Whoever sends it has all rights.
     ///
     /// # Errors
     /// If it is not a valid command line, or the command cannot be run here.
-    fn needs(&self, args: &[String]) -> Result<Rights, Problem>;
+    fn check(&self, args: &[String]) -> Result<(), Problem>;
 
     /// Runs a command. A closed output means that the caller does not read it any more.
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;
@@ -139,7 +139,7 @@ impl Commands for NoCommands {
         false
     }
 
-    fn needs(&self, _args: &[String]) -> Result<Rights, Problem> {
+    fn check(&self, _args: &[String]) -> Result<(), Problem> {
         let detail = "no command lines are run here";
         Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
     }

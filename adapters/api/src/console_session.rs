@@ -111,7 +111,7 @@ pub(crate) async fn open_queued(
 /// Refuses a console if this process does not stay: it would cut the console off.
 pub(crate) fn stays(api: &Api, way: ConsoleWay, (_, name): (&str, &str)) -> Result<(), Problem> {
     let words = ["vsiflow", way.as_str(), name].map(str::to_owned);
-    api.commands().needs(&words).map(drop)
+    api.commands().check(&words)
 }
 
 /// Returns once the console is open; a separate task carries its bytes.

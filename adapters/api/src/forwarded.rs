@@ -23,6 +23,7 @@ use vsiflow_workflows::fleet::{FleetError, Fleets};
 
 use crate::{
     Caller, Problem, Rights, ServiceRequest, api::Api, body, commands::base64_bytes, routes,
+    service::IsRepeated,
 };
 
 /// The maximum length of an answer's body, in bytes.
@@ -43,6 +44,9 @@ pub struct ForwardedRequest {
     /// Whether it may be carried out again if it is not known whether it was.
     #[serde(default)]
     pub is_repeatable: bool,
+    /// Whether a process that died had begun to carry it out.
+    #[serde(skip)]
+    pub is_repeated: bool,
 }
 
 /// The answer of another process.
@@ -87,18 +91,17 @@ async fn journal(
     let object = match segments.as_slice() {
         ["hosts", _, ..] => {
             let host = param("host").unwrap_or_default();
-            return Ok(Some(of_host(fleets, host)?));
+            return Ok(Some(fleets.journal_of_host(host)?));
         }
         ["namespaces", _, "virtualservers", _, "snapshots"] => return Ok(None),
+        // Their members are in any journal.
         [
             "namespaces",
             _,
             "virtualserverpools" | "virtualservergroups",
             _,
             "retry",
-        ] => {
-            return Ok(None);
-        }
+        ] => return Ok(None),
         [
             "namespaces",
             _,
@@ -118,16 +121,6 @@ async fn journal(
     Ok(fleets.number_of(fleet))
 }
 
-fn of_host(fleets: &Fleets, host: &str) -> Result<u16, FleetError> {
-    let mut all = (0..).zip(fleets.all());
-    let found = all.find(|(_, fleet)| fleet.hosts().settings(host).is_ok());
-    match found {
-        Some((number, _)) => Ok(number),
-        // The same error as the fleet of one journal.
-        None => fleets.decides().hosts().settings(host).map(|_| 0),
-    }
-}
-
 impl ForwardedRequest {
     async fn of(request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
@@ -143,6 +136,7 @@ impl ForwardedRequest {
             actor: caller.actor,
             rights: caller.rights,
             is_repeatable: false,
+            is_repeated: false,
         })
     }
 
@@ -156,6 +150,7 @@ impl ForwardedRequest {
             actor: caller.actor.clone(),
             rights: caller.rights,
             is_repeatable: request.is_repeatable(),
+            is_repeated: false,
         })
     }
 
@@ -170,6 +165,9 @@ impl ForwardedRequest {
             actor: self.actor,
             rights: self.rights,
         };
+        if self.is_repeated {
+            request = request.extension(IsRepeated);
+        }
         request.extension(caller).body(Body::from(self.body))
     }
 }

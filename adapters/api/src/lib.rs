@@ -74,12 +74,14 @@ pub use refused_tokens::refused_tokens;
 pub use service::{
     Act, ActAnswer, ActEffect, ActRequest, ActedObject, AnchorRequest, AsOf, AwaitedObject,
     AwaitedOutcome, BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest,
-    DaemonError, DescribeRequest, DescribedObject, DiffRequest, Differences, DrawnObject,
-    EventsRequest, GraphRequest, JournalAnchor, JournalAnchors, JournalAudits, JournalUse,
-    ListedObjects, NoAudits, ObjectOutcome, ObjectOutcomes, Operation, OutcomesRequest,
-    OverviewRequest, RefreshRequest, RefreshedHosts, RemovedEvents, ReplayRequest, ReplaySummary,
-    ReplayedJournal, ReplayedJournals, ServiceRequest, StoredEvidence, TableRequest,
-    UnreachableHost, VerifiedJournal, VerifiedJournals, VerifyRequest, call_daemon,
+    CordonMembersRequest, DaemonError, DeleteRequest, DeletionTarget, DescribeRequest,
+    DescribedObject, DiffRequest, Differences, DrawnObject, EventsRequest, GraphRequest, HostAct,
+    JournalAnchor, JournalAnchors, JournalAudits, JournalUse, ListedObjects, MaintainHostRequest,
+    NoAudits, ObjectOutcome, ObjectOutcomes, Operation, OutcomesRequest, OverviewRequest,
+    RebuildRequest, RebuildTarget, RefreshRequest, RefreshedHosts, RemovedEvents, ReplayRequest,
+    ReplaySummary, ReplayedJournal, ReplayedJournals, RetainedOnHost, RollbackPoolRequest,
+    ScaleRequest, ServiceRequest, StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal,
+    VerifiedJournals, VerifyRequest, call_daemon,
 };
 pub use session_right::{RightCheck, SessionRight};
 pub use socket_path::SocketPath;

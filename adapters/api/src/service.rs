@@ -13,6 +13,12 @@
 //!                     what a guest wrote to its console, piece by piece; what is stored of a failed boot
 //! POST /v1/overview   VSIs, steps that are not done, uploads and hosts, as they are now
 //! POST /v1/act        power, retry, cancel and approve
+//! POST /v1/delete, /v1/rebuild
+//!                     what destroys: deletion, and boot disks that are made anew
+//! POST /v1/maintain-host
+//!                     hosts as wholes
+//! POST /v1/scale, /v1/rollback-pool, /v1/cordon-members
+//!                     pools and groups as wholes
 //! POST /v1/outcomes   how the newest work on objects came out, or what it waits for
 //! POST /v1/refresh    scans the hosts, and records how VSIs differ from what was written
 //! POST /v1/diff       what differs in an object between two moments
@@ -23,14 +29,20 @@
 //! What a request never does: read a file of the caller, format text for people, or evaluate an expression of the
 //! caller. That is the client's work, with the client's time and memory.
 
+mod acted;
 mod acting;
+mod agreed;
 mod audit;
 mod console_log;
+mod deleting;
 mod diff;
 mod events;
+mod maintenance;
 mod outcomes;
 mod overview;
+mod pools;
 mod reading;
+mod rebuilding;
 mod refresh;
 mod remote;
 
@@ -55,7 +67,8 @@ use tokio::task::spawn_blocking;
 use vsiflow_engine::low_priority;
 
 pub use self::{
-    acting::{Act, ActAnswer, ActEffect, ActRequest, ActedObject},
+    acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost},
+    acting::{Act, ActRequest},
     audit::{
         AnchorRequest, JournalAnchor, JournalAnchors, JournalAudits, NoAudits, RemovedEvents,
         ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, VerifiedJournal,
@@ -64,11 +77,15 @@ pub use self::{
     console_log::{
         BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest, StoredEvidence,
     },
+    deleting::{DeleteRequest, DeletionTarget},
     diff::{DiffRequest, Differences},
     events::{DrawnObject, EventsRequest, GraphRequest},
+    maintenance::{HostAct, MaintainHostRequest},
     outcomes::{AwaitedObject, AwaitedOutcome, ObjectOutcome, ObjectOutcomes, OutcomesRequest},
     overview::OverviewRequest,
+    pools::{CordonMembersRequest, RollbackPoolRequest, ScaleRequest},
     reading::{AsOf, DescribeRequest, DescribedObject, ListedObjects, TableRequest},
+    rebuilding::{RebuildRequest, RebuildTarget},
     refresh::{RefreshRequest, RefreshedHosts, UnreachableHost},
     remote::{DaemonError, call_daemon},
 };
@@ -133,6 +150,12 @@ pub trait ServiceRequest:
         true
     }
 
+    /// The request as it is answered again, if it may have been carried out before.
+    #[must_use]
+    fn repeated(self) -> Self {
+        self
+    }
+
     /// Whether all callers who ask at the same time share one answer. Of others that read whole journals, a caller has
     /// one answered at a time.
     fn is_shared(&self) -> bool {
@@ -185,6 +208,10 @@ impl Api {
     }
 }
 
+/// Marks a request that another process has begun to answer, and may have carried out.
+#[derive(Clone, Copy)]
+pub(crate) struct IsRepeated;
+
 /// The routes of all requests.
 pub(crate) fn routes() -> ApiRouter<Api> {
     route_of::<TableRequest>()
@@ -196,6 +223,12 @@ pub(crate) fn routes() -> ApiRouter<Api> {
         .merge(route_of::<OverviewRequest>())
         .merge(route_of::<RefreshRequest>())
         .merge(route_of::<ActRequest>())
+        .merge(route_of::<DeleteRequest>())
+        .merge(route_of::<RebuildRequest>())
+        .merge(route_of::<ScaleRequest>())
+        .merge(route_of::<RollbackPoolRequest>())
+        .merge(route_of::<CordonMembersRequest>())
+        .merge(route_of::<MaintainHostRequest>())
         .merge(route_of::<OutcomesRequest>())
         .merge(route_of::<DiffRequest>())
         .merge(route_of::<VerifyRequest>())
@@ -217,8 +250,13 @@ fn route_of<R: ServiceRequest>() -> ApiRouter<Api> {
 async fn answer<R: ServiceRequest>(
     State(api): State<Api>,
     Extension(sender): Extension<Caller>,
-    JsonBody(request): JsonBody<R>,
+    again: Option<Extension<IsRepeated>>,
+    JsonBody(sent): JsonBody<R>,
 ) -> Result<WrittenAnswer<R::Answer>, Problem> {
+    let request = match again {
+        Some(_) => sent.repeated(),
+        None => sent,
+    };
     let (answer, place) = api.placed_call(&sender, request).await?;
     let written = spawn_blocking(move || {
         let _place = place;

@@ -58,6 +58,19 @@ pub(crate) async fn call_all<R: ServiceRequest + Clone>(
     .await
 }
 
+/// Has a request answered from the journal that this process has open and works on.
+///
+/// # Errors
+/// As the request says.
+pub(crate) async fn call_on<R: ServiceRequest>(
+    app: &App,
+    request: R,
+) -> Result<R::Answer, ExitProblem> {
+    let fleets = Arc::new(Fleets::from(app.fleet.clone()));
+    let api = Api::of_fleets(fleets, None);
+    Ok(Box::pin(api.call(&owner(), request)).await?)
+}
+
 /// The objects of a kind that a query asks for, as rows.
 ///
 /// # Errors

@@ -22,6 +22,9 @@ from . import images
 
 # Tenants who do not trust one another have hosts of their own (SECURITY.md).
 HOST = "sim:hostile"
+# A simulated host writes all it has, consoles too, at each change. Guests that print have one for themselves: what others of
+# their host do would cost the daemon more than a real host does.
+PRINTING_HOST = "sim:hostile-printing"
 IMAGE = "http://images.lab.test:8080/debian-12.qcow2"
 HEAD = "apiVersion: vsiflow.io/v1\nkind: "
 PATTERN_VSIS = 4
@@ -216,11 +219,11 @@ class Attacks:
         printing = 0
         if has_patterns:
             documents = [vsi(f"bits-{number}", "hostile", more=costly_patterns(701 + 16 * number)) for number in range(PATTERN_VSIS)]
-            self.server.apply(HOST, "---\n".join(documents), may_fail=True)
+            self.server.apply(PRINTING_HOST, "---\n".join(documents), may_fail=True)
             self.server.until_booting("hostile", PATTERN_VSIS)
             printing += PATTERN_VSIS
         if any(self.is_made(name) for name in NEED_TALKER):
-            self.server.apply(HOST, vsi(TALKER, "hostile"), "--wait")
+            self.server.apply(PRINTING_HOST, vsi(TALKER, "hostile"), "--wait")
             printing += 1
         if printing:
             self.server.restart(lambda state: print_random_bits(state, printing))

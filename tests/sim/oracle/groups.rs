@@ -151,7 +151,7 @@ impl GroupGame {
     async fn drain(&mut self) -> Result<(), String> {
         let host = *HOSTS.choose(&mut self.random).unwrap();
         self.model.lock().unwrap().drain(true);
-        let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
+        let drained = Box::pin(self.fleet.hosts().drain_moving(host, None, user())).await;
         drained.map_err(|error| error.to_string())?;
         let wait = self.random.random_range(0..40_000);
         tokio::time::sleep(Duration::from_millis(wait)).await;

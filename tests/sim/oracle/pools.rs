@@ -208,7 +208,7 @@ impl PoolGame {
             self.settle().await?;
         }
         self.model.lock().unwrap().drain(host);
-        let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
+        let drained = Box::pin(self.fleet.hosts().drain_moving(host, None, user())).await;
         drained.map_err(|error| error.to_string())?;
         if is_awaited {
             self.finish_drain().await?;

@@ -285,7 +285,7 @@ impl UserPool {
                 cordoned.await.map(drop)
             }
             PoolCommand::Drain(host) => {
-                let drained = fleet.hosts().drain_moving(host, user());
+                let drained = fleet.hosts().drain_moving(host, None, user());
                 Box::pin(drained).await.map(drop)
             }
             PoolCommand::Uncordon(host) => {

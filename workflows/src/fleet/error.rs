@@ -29,14 +29,16 @@ pub struct FleetError {
 }
 
 impl FleetError {
-    pub(crate) fn new(kind: FleetErrorKind, failure: Failure) -> Self {
+    /// The failure of an operation.
+    pub fn new(kind: FleetErrorKind, failure: Failure) -> Self {
         Self {
             kind,
             failure: Box::new(failure),
         }
     }
 
-    pub(crate) fn not_found(what: &str, name: &str) -> Self {
+    /// The failure of an operation on an object that does not exist.
+    pub fn not_found(what: &str, name: &str) -> Self {
         let failure = Failure::new(
             FailureClass::Blocked,
             "VSI0703",

@@ -112,6 +112,45 @@ impl Fleets {
         found
     }
 
+    /// The number of the journal that has a host.
+    ///
+    /// # Errors
+    /// `VSI0703` if no journal knows it.
+    pub fn journal_of_host(&self, host: &str) -> Result<u16, FleetError> {
+        let mut numbered = (0..).zip(self.all());
+        let knows_it = |(_, fleet): &(u16, &Fleet)| fleet.hosts().settings(host).is_ok();
+        match numbered.find(knows_it) {
+            Some((number, _)) => Ok(number),
+            // The same error as the fleet of one journal.
+            None => self.decides.hosts().settings(host).map(|_| 0),
+        }
+    }
+
+    /// The numbers of the journals that have a network: one for each of its hosts.
+    ///
+    /// # Errors
+    /// `VSI0703` if there is no such network.
+    pub async fn that_have_network(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<u16>, FleetError> {
+        let mut numbers = Vec::new();
+        for (number, fleet) in (0..).zip(self.all()) {
+            match fleet.networks().find(namespace, name).await {
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                entities => {
+                    entities?;
+                    numbers.push(number);
+                }
+            }
+        }
+        if numbers.is_empty() {
+            return Err(FleetError::not_found("network", name));
+        }
+        Ok(numbers)
+    }
+
     /// The history of an object, named as in [`HistoryHandle::lines`](super::HistoryHandle::lines). In a
     /// set, each line has the number of its journal.
     pub async fn history(

@@ -45,7 +45,7 @@ use std::{
 };
 
 pub use apply::prune::LeftOut;
-pub use apply::{Applied, Change, RetainedByDocument};
+pub use apply::{Applied, Change, RetainedTemplates};
 pub use disk::export::DiskToExport;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};

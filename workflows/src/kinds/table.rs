@@ -62,6 +62,9 @@ pub struct ObjectRow {
     /// Its labels, if objects of the kind have any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// How many machines or disks go with it when it is deleted.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub size: usize,
     /// Whether its record cannot be read; then only its name is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_unreadable: bool,
@@ -70,6 +73,15 @@ pub struct ObjectRow {
     /// The whole object, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Value>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(size: &usize) -> bool {
+    *size == 1
 }
 
 impl ObjectRow {
@@ -82,6 +94,7 @@ impl ObjectRow {
             name: identity.name.to_owned(),
             uid: identity.uid.map(str::to_owned),
             labels: identity.labels.cloned(),
+            size: object.size(),
             is_unreadable: !object.is_readable(),
             cells: object.cells(query.wide),
             object: whole.map_err(defect)?,

@@ -1,5 +1,6 @@
 //! Policies that a document can choose.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether the VSI should run.
@@ -42,7 +43,7 @@ pub enum UpdatePolicy {
 }
 
 /// What happens to an object on its host when its document is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It is deleted.
     Delete,

@@ -8,18 +8,19 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vsiflow_engine::{
-    executor::{By, Cancelled, Retried},
-    journal::Offset,
-};
+use vsiflow_engine::executor::{By, Cancelled};
 use vsiflow_workflows::{
     fleet::{ErrorKind, Fleet, FleetError, Fleets, NamedObject, ShutdownPolicy},
     kinds::ObjectKind,
     record::PowerAction,
 };
 
-use super::{JournalUse, Operation, ServiceRequest, reading::default_namespace};
-use crate::{Caller, ForwardedRequest, JournalSet, Problem, Rights, api::Api};
+use super::{
+    JournalUse, Operation, ServiceRequest,
+    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, kind_of, qualified},
+    reading::default_namespace,
+};
+use crate::{Caller, Problem, Rights, api::Api};
 
 /// What is done with objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -157,70 +158,6 @@ impl ActRequest {
     }
 }
 
-/// What was done at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum ActEffect {
-    /// It is recorded, and worked on.
-    Recorded,
-    /// There was nothing to do.
-    NothingToDo,
-    /// `cancel`: no run is open; what was ordered to be deleted, made anew or restored is not done any more.
-    OrdersVoided,
-    /// `cancel`: no run is open, and no order that could be taken back; what needs no order is still done.
-    NothingTakenBack,
-    /// `cancel`: the deletion of a pool or a group is taken back.
-    DeletionTakenBack,
-    /// It was refused, as the problem says.
-    Refused,
-}
-
-impl From<Retried> for ActEffect {
-    fn from(retried: Retried) -> Self {
-        match retried {
-            Retried::NothingToDo => Self::NothingToDo,
-            Retried::Signalled | Retried::Reopened => Self::Recorded,
-        }
-    }
-}
-
-/// What was done with one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ActedObject {
-    /// Its kind.
-    pub kind: ObjectKind,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// The journal of a set that has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub journal: Option<u16>,
-    /// What was done.
-    pub effect: ActEffect,
-    /// Where events of what follows begin in its journal.
-    pub since: Offset,
-    /// Why it was refused, or why there was nothing to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-}
-
-/// What was done with each object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ActAnswer {
-    /// The objects.
-    pub objects: Vec<ActedObject>,
-    /// Journals of a set that did not do their part.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Problem>,
-    /// Whether the process that answers continues with the work; otherwise it works as long as it has work of its own.
-    pub stays: bool,
-}
-
 impl ServiceRequest for ActRequest {
     type Answer = ActAnswer;
     const OPERATION: Operation = Operation {
@@ -239,19 +176,13 @@ impl ServiceRequest for ActRequest {
         self.check()?;
         if let Some(set) = api.set() {
             let fleets = api.fleets().await?;
-            return self.answer_of_set(set.as_ref(), &fleets, caller).await;
+            let parts = self.parts(&fleets).await?;
+            return answer_of_parts(set.as_ref(), parts, caller).await;
         }
         let fleet = api.fleet()?;
         let since = fleet.history().end();
-        let mut objects = Box::pin(self.carry_out(fleet, caller)).await?;
-        for object in &mut objects {
-            object.since = since;
-        }
-        Ok(ActAnswer {
-            objects,
-            problems: Vec::new(),
-            stays: api.commands().stays(),
-        })
+        let objects = Box::pin(self.carry_out(fleet, caller)).await?;
+        Ok(ActAnswer::of(objects, since, api.commands().stays()))
     }
 }
 
@@ -300,44 +231,6 @@ impl ActRequest {
 
     fn is_of_journals(&self) -> bool {
         matches!(self.act, Act::PauseAll | Act::UnpauseAll)
-    }
-
-    /// Has each journal do its part.
-    async fn answer_of_set(
-        self,
-        set: &dyn JournalSet,
-        fleets: &Fleets,
-        caller: &Caller,
-    ) -> Result<ActAnswer, Problem> {
-        let parts = self.parts(fleets).await?;
-        let asking = parts.into_iter().map(|(journal, part)| async move {
-            let forwarded = ForwardedRequest::asking(&part, caller)?;
-            let answer = set.answer(journal, forwarded).await?;
-            let mut answer = answer.answer_to::<Self>()?;
-            for object in &mut answer.objects {
-                object.journal = Some(journal);
-            }
-            Ok::<_, Problem>(answer)
-        });
-        let answers = futures::future::join_all(asking).await;
-        let mut all = ActAnswer {
-            stays: true,
-            ..ActAnswer::default()
-        };
-        for answer in answers {
-            match answer {
-                Ok(answer) => all.objects.extend(answer.objects),
-                Err(problem) => all.problems.push(problem),
-            }
-        }
-        match all.problems.pop() {
-            // A single problem is the answer, unless something was done.
-            Some(problem) if all.objects.is_empty() && all.problems.is_empty() => Err(problem),
-            problem => {
-                all.problems.extend(problem);
-                Ok(all)
-            }
-        }
     }
 
     /// The part of each journal that has one.
@@ -541,21 +434,6 @@ impl ActRequest {
     }
 }
 
-impl ActedObject {
-    fn of(object: NamedObject, effect: ActEffect) -> Self {
-        Self {
-            kind: kind_of(&object),
-            uid: object.entity.id().to_owned(),
-            namespace: object.namespace,
-            name: object.name,
-            journal: None,
-            effect,
-            since: 0,
-            problem: None,
-        }
-    }
-}
-
 async fn cancelled(fleet: &Fleet, object: &NamedObject, by: By) -> Result<ActEffect, FleetError> {
     let is_settled = || fleet.is_settled(&object.entity);
     Ok(match fleet.cancel(object.entity.clone(), by).await? {
@@ -564,16 +442,4 @@ async fn cancelled(fleet: &Fleet, object: &NamedObject, by: By) -> Result<ActEff
         Cancelled::NothingToDo if is_settled() => ActEffect::NothingToDo,
         Cancelled::NothingToDo => ActEffect::NothingTakenBack,
     })
-}
-
-fn kind_of(object: &NamedObject) -> ObjectKind {
-    ObjectKind::named(object.entity.kind().as_str()).unwrap_or(ObjectKind::Vsi)
-}
-
-/// `vsi/NAME` as `NAME`, and other names as they are.
-fn qualified(name: &str) -> &str {
-    match ObjectKind::of_name(name) {
-        (ObjectKind::Vsi, bare) => bare,
-        _ => name,
-    }
 }

@@ -12,13 +12,14 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
-use vsiflow_engine::{executor::Retried, model::EntityId};
-use vsiflow_workflows::fleet::{Fleet, ReplacementPlace, Verdict};
+use tokio::time::Instant;
 
 use super::resource::{ObjectPath, about};
 use crate::json_body::OptionalJsonBody;
-use crate::{Act, ActEffect, ActRequest, ActedObject, AwaitedOutcome, Caller, Problem, api::Api};
+use crate::{
+    Act, ActAnswer, ActEffect, ActRequest, AwaitedObject, AwaitedOutcome, Caller, ObjectOutcome,
+    OutcomesRequest, Problem, RebuildRequest, RebuildTarget, ServiceRequest, api::Api,
+};
 
 /// The maximum time to wait for an outcome.
 const WAIT: Duration = Duration::from_secs(60);
@@ -64,15 +65,6 @@ pub(crate) enum ActionEffect {
     NothingToDo,
 }
 
-impl From<Retried> for ActionEffect {
-    fn from(retried: Retried) -> Self {
-        match retried {
-            Retried::NothingToDo => Self::NothingToDo,
-            Retried::Signalled | Retried::Reopened => Self::Recorded,
-        }
-    }
-}
-
 /// What came of an action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -96,11 +88,18 @@ impl ActionResult {
         }
     }
 
-    fn outcome(self, verdict: &Verdict) -> Self {
-        let (outcome, failure) = AwaitedOutcome::of(verdict);
+    /// With the first outcome that is not the one that was asked for, or else that one.
+    fn decided(self, outcomes: Vec<ObjectOutcome>) -> Self {
+        let is_reached =
+            |outcome: &&ObjectOutcome| outcome.outcome == Some(AwaitedOutcome::Reached);
+        let first_other = outcomes.iter().find(|outcome| !is_reached(outcome));
+        let decisive = first_other
+            .or(outcomes.first())
+            .cloned()
+            .unwrap_or_default();
         Self {
-            outcome: Some(outcome),
-            failure,
+            outcome: decisive.outcome,
+            failure: decisive.failure,
             ..self
         }
     }
@@ -211,69 +210,89 @@ fn route(id: &'static str, summary: &'static str, action: VsiAction) -> ApiMetho
 async fn act(
     api: &Api,
     caller: &Caller,
-    target: &ObjectPath,
+    ObjectPath { namespace, name }: &ObjectPath,
     action: VsiAction,
     request: &ActionRequest,
 ) -> Result<ActionResult, Problem> {
-    let fleet = api.fleet()?;
-    let (done, entity) = match action {
-        VsiAction::Act(act) => record(fleet, caller, target, act, request).await?,
-        VsiAction::Rebuild => {
-            let ObjectPath { namespace, name } = target;
-            let (room, by) = (
-                ReplacementPlace::of(request.in_place),
-                caller.by(&request.reason),
-            );
-            let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
-            (ActionEffect::Recorded, entity)
+    let (name, wait) = (format!("vsi/{name}"), request.wait_seconds);
+    match action {
+        VsiAction::Act(act) => {
+            let acts = ActRequest {
+                names: vec![name],
+                grace_period_seconds: request.grace_period_seconds,
+                force: request.force,
+                proposal: request.proposal.clone(),
+                ..ActRequest::new(act, namespace, &request.reason)
+            };
+            carry_out(api, caller, acts, wait).await
         }
-    };
-    let wait = Duration::from_secs(request.wait_seconds);
-    wait_for(api, ActionResult::of(done), &entity, wait).await
+        VsiAction::Rebuild => {
+            let rebuilds = RebuildRequest {
+                namespace: namespace.clone(),
+                vsis: vec![RebuildTarget { name, uid: None }],
+                in_place: request.in_place,
+                reason: request.reason.clone(),
+            };
+            carry_out(api, caller, rebuilds, wait).await
+        }
+    }
 }
 
-async fn record(
-    fleet: &Fleet,
-    caller: &Caller,
-    ObjectPath { namespace, name }: &ObjectPath,
-    act: Act,
-    request: &ActionRequest,
-) -> Result<(ActionEffect, EntityId), Problem> {
-    let acts = ActRequest {
-        names: vec![format!("vsi/{name}")],
-        grace_period_seconds: request.grace_period_seconds,
-        force: request.force,
-        proposal: request.proposal.clone(),
-        ..ActRequest::new(act, namespace, &request.reason)
-    };
-    let entity = fleet.vsis().find(namespace, name).await?;
-    let acted = Box::pin(acts.carry_out(fleet, caller)).await?;
-    let done = match acted.into_iter().next() {
-        Some(ActedObject {
-            effect: ActEffect::Refused,
-            problem: Some(problem),
-            ..
-        }) => return Err(problem),
-        Some(ActedObject {
-            effect: ActEffect::NothingToDo | ActEffect::NothingTakenBack,
-            ..
-        }) => ActionEffect::NothingToDo,
-        _ => ActionEffect::Recorded,
-    };
-    Ok((done, entity))
-}
-
-pub(super) async fn wait_for(
+/// Has a request about one object answered, for a caller with the rights, and waits for the outcome.
+pub(super) async fn carry_out<R: ServiceRequest<Answer = ActAnswer>>(
     api: &Api,
-    result: ActionResult,
-    entity: &EntityId,
-    wait: Duration,
+    caller: &Caller,
+    request: R,
+    wait_seconds: u64,
 ) -> Result<ActionResult, Problem> {
-    if wait.is_zero() {
-        return Ok(result);
+    let ActAnswer {
+        objects, problems, ..
+    } = Box::pin(request.answer(api, caller)).await?;
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem);
     }
-    match timeout(wait.min(WAIT), api.fleet()?.decided(entity)).await {
-        Ok(verdict) => Ok(result.outcome(&verdict?)),
-        Err(_) => Ok(result),
+    let mut result = ActionResult::of(ActionEffect::NothingToDo);
+    let mut awaited = Vec::new();
+    for object in objects {
+        match object.effect {
+            ActEffect::Refused => return Err(object.problem.unwrap_or_else(Problem::view_only)),
+            ActEffect::MakesAgain => continue,
+            ActEffect::NothingToDo | ActEffect::NothingTakenBack => {}
+            _ => result.done = ActionEffect::Recorded,
+        }
+        if !object.uid.is_empty() {
+            awaited.push(AwaitedObject {
+                kind: object.kind,
+                uid: object.uid,
+                journal: object.journal,
+            });
+        }
     }
+    with_outcome(api, caller, result, awaited, wait_seconds).await
+}
+
+/// Waits for the outcomes of these objects.
+pub(super) async fn with_outcome(
+    api: &Api,
+    caller: &Caller,
+    result: ActionResult,
+    awaited: Vec<AwaitedObject>,
+    wait_seconds: u64,
+) -> Result<ActionResult, Problem> {
+    let until = Instant::now() + Duration::from_secs(wait_seconds).min(WAIT);
+    while !awaited.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let outcomes = OutcomesRequest {
+            objects: awaited.clone(),
+            wait_seconds: left.as_secs().max(1),
+        };
+        let outcomes = Box::pin(outcomes.answer(api, caller)).await?.outcomes;
+        if outcomes.iter().all(|one| one.outcome.is_some()) {
+            return Ok(result.decided(outcomes));
+        }
+    }
+    Ok(result)
 }

@@ -21,17 +21,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::resource::about;
 use crate::{
-    Caller, CallerCommand, CommandLine, CommandRequest, Problem, Rights,
+    Caller, CallerCommand, CommandLine, CommandRequest, Problem,
     api::Api,
     body, caller,
-    commands::run::{begin, needs},
+    commands::run::{begin, check},
     streamed::{Lines, Streamed},
 };
 
 /// The maximum length of a body, in bytes: files of 64 MiB, encoded.
 const MAX_LEN: u64 = 96 * 1024 * 1024;
-/// The same for a caller who may not send files.
-const MAX_WORDS_LEN: u64 = 64 * 1024;
 
 pub(super) fn runs() -> ApiRouter<Api> {
     let summary = "Run a command line and answer with its output as it comes";
@@ -39,8 +37,8 @@ pub(super) fn runs() -> ApiRouter<Api> {
         "/v1/commands",
         post_with(run, about("runCommand", "commands", summary)),
     );
-    // A viewer's words are not even read.
-    route.route_layer(middleware::from_fn(caller::may_operate))
+    // The words of others are not even read.
+    route.route_layer(middleware::from_fn(caller::may_change))
 }
 
 /// The body of a request for a command; it is not read before there is room for it.
@@ -79,15 +77,9 @@ async fn run(
     Extension(caller): Extension<Caller>,
     CommandBody(body): CommandBody,
 ) -> Result<Streamed<Lines, CommandLine>, Problem> {
-    let (request, held) = read(&api, &caller, body).await?;
+    let (request, held) = read(&api, body).await?;
     let place = api.turns().request(&caller).await?;
-    let needed = needs(&api, place, &request.args).await;
-    match caller.rights {
-        Rights::Everything => drop(needed?),
-        // For these callers a command that cannot be run here is refused like any other.
-        rights if needed.is_ok_and(|needed| needed <= rights) => {}
-        _ => return Err(caller.refused()),
-    }
+    check(&api, place, &request.args).await?;
     let turn = api.turns().command(&caller).await?;
     let command = CallerCommand { request, caller };
     let lines = begin(&api, command, (held, turn));
@@ -101,23 +93,18 @@ async fn run(
 /// Reads the request, and takes a permit for its memory.
 async fn read(
     api: &Api,
-    caller: &Caller,
     request: Request,
 ) -> Result<(CommandRequest, OwnedSemaphorePermit), Problem> {
-    let longest = match caller.rights {
-        Rights::Look | Rights::Operate => MAX_WORDS_LEN,
-        Rights::Everything => MAX_LEN,
-    };
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length = length
         .ok_or_else(|| Problem::wrong(StatusCode::LENGTH_REQUIRED, "there is no Content-Length"))?;
-    let held = if length <= longest {
+    let held = if length <= MAX_LEN {
         api.turns().body(length).await?
     } else {
-        return Err(body::too_long(longest));
+        return Err(body::too_long(MAX_LEN));
     };
-    let bytes = body::whole(request.into_body(), longest).await?;
+    let bytes = body::whole(request.into_body(), MAX_LEN).await?;
     let parsed = serde_json::from_slice(&bytes);
     let parsed = parsed.map_err(|error| {
         let detail = format!("the body cannot be read: {error}");

@@ -1,7 +1,5 @@
 //! The routes of groups.
 
-use std::time::Duration;
-
 use aide::axum::{ApiRouter, routing::post_with};
 use axum::{
     Extension, Json,
@@ -11,11 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    actions::{ActionEffect, ActionResult, wait_for},
+    actions::{ActionResult, carry_out},
     resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::{JsonBody, OptionalJsonBody};
-use crate::{Caller, api::Api};
+use crate::{Act, ActRequest, Caller, ScaleRequest, api::Api};
 
 const TAG: &str = "virtualservergroups";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualservergroups/{name}";
@@ -105,14 +103,16 @@ async fn scale(
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     JsonBody(request): JsonBody<ScaleGroupRequest>,
 ) -> Answer<ActionResult> {
-    let by = caller.by(&request.reason);
-    let fleet = api.fleet()?;
-    let group = fleet
-        .groups()
-        .scale(&namespace, &name, &request.pool, request.replicas, by);
-    let (group, result) = (group.await?, ActionResult::of(ActionEffect::Recorded));
-    let wait = Duration::from_secs(request.wait_seconds);
-    Ok(Json(wait_for(&api, result, &group, wait).await?))
+    let scales = ScaleRequest {
+        namespace,
+        name: format!("group/{name}"),
+        pool: Some(request.pool),
+        replicas: request.replicas,
+        reason: request.reason,
+    };
+    Ok(Json(
+        carry_out(&api, &caller, scales, request.wait_seconds).await?,
+    ))
 }
 
 async fn retry(
@@ -121,12 +121,11 @@ async fn retry(
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     OptionalJsonBody(request): OptionalJsonBody<GroupRequest>,
 ) -> Answer<ActionResult> {
-    let fleet = api.fleet()?;
-    let group = fleet.groups().find(&namespace, &name).await?;
-    let by = caller.by(&request.reason);
-    let done: ActionEffect = fleet.retry(group.clone(), by).await?.into();
-    let wait = Duration::from_secs(request.wait_seconds);
+    let retries = ActRequest {
+        names: vec![format!("group/{name}")],
+        ..ActRequest::new(Act::Retry, &namespace, &request.reason)
+    };
     Ok(Json(
-        wait_for(&api, ActionResult::of(done), &group, wait).await?,
+        carry_out(&api, &caller, retries, request.wait_seconds).await?,
     ))
 }

@@ -8,18 +8,19 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::fleet::{DrainedVsi, ShutdownPolicy, of_one_journal};
+use vsiflow_workflows::fleet::DrainedVsi;
 
 use super::{
     actions::{ActionEffect, ActionRequest, ActionResult},
     resource::{Answer, AtQuery, about},
 };
 use crate::json_body::OptionalJsonBody;
-use crate::{Act, ActRequest, Caller, Rights, api::Api, problem::Problem};
+use crate::{
+    Act, ActEffect, ActRequest, Caller, HostAct, MaintainHostRequest, ServiceRequest, api::Api,
+    problem::Problem,
+};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -67,15 +68,6 @@ struct Reached {
     /// What is done about each VSI of a host, where members are moved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vsis: Vec<DrainedVsi>,
-}
-
-impl Reached {
-    fn of(entities: &[EntityId]) -> Self {
-        Self {
-            entities: entities.iter().map(ToString::to_string).collect(),
-            vsis: Vec::new(),
-        }
-    }
 }
 
 /// Whether everything is paused.
@@ -152,8 +144,8 @@ async fn cordon(
     Path(at): Path<HostName>,
     OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    let by = caller.by(&request.reason);
-    api.fleet()?.hosts().cordon(&at.host, by).await?;
+    let cordons = MaintainHostRequest::new(HostAct::Cordon, &at.host, &request.reason);
+    maintained(&api, &caller, cordons).await?;
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }
 
@@ -163,13 +155,11 @@ async fn uncordon(
     Path(at): Path<HostName>,
     OptionalJsonBody(request): OptionalJsonBody<UncordonRequest>,
 ) -> Answer<Reached> {
-    let by = caller.by(&request.reason);
-    let reached = api
-        .fleet()?
-        .hosts()
-        .uncordon(&at.host, request.start, by)
-        .await?;
-    Ok(Json(Reached::of(&reached)))
+    let uncordons = MaintainHostRequest {
+        start: request.start,
+        ..MaintainHostRequest::new(HostAct::Uncordon, &at.host, &request.reason)
+    };
+    Ok(Json(maintained(&api, &caller, uncordons).await?))
 }
 
 async fn drain(
@@ -178,43 +168,33 @@ async fn drain(
     Path(at): Path<HostName>,
     OptionalJsonBody(request): OptionalJsonBody<DrainRequest>,
 ) -> Answer<Reached> {
-    let how = ShutdownPolicy {
-        timeout_s: request.grace_period_seconds,
+    let drains = MaintainHostRequest {
+        stop: request.stop || !request.moves,
+        moves: request.moves,
+        dry_run: request.dry_run,
+        grace_period_seconds: request.grace_period_seconds,
         force: request.force,
+        ..MaintainHostRequest::new(HostAct::Drain, &at.host, &request.reason)
     };
-    let by = || caller.by(&request.reason);
-    // A member that is made on another host loses what its disks hold.
-    if request.moves && !request.dry_run && caller.rights < Rights::Everything {
+    Ok(Json(maintained(&api, &caller, drains).await?))
+}
+
+async fn maintained(
+    api: &Api,
+    caller: &Caller,
+    request: MaintainHostRequest,
+) -> Result<Reached, Problem> {
+    if caller.rights < request.needs() {
         return Err(caller.refused());
     }
-    if request.moves && api.fleet()?.pools().are_over_journals() {
-        let why = "members of pools are moved by journal 0";
-        let remedy = "cordon the host, and delete the members; or drain it with stop alone";
-        return Err(of_one_journal(why, remedy).into());
-    }
-    if request.dry_run {
-        let vsis = if request.moves {
-            Box::pin(api.fleet()?.hosts().plan_drain(&at.host)).await?
-        } else {
-            let detail = "dryRun goes with move alone";
-            return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
-        };
-        return Ok(Json(Reached {
-            vsis,
-            ..Reached::of(&[])
-        }));
-    }
-    let (mut vsis, mut reached) = (Vec::new(), Vec::new());
-    if request.moves {
-        (vsis, reached) = Box::pin(api.fleet()?.hosts().drain_moving(&at.host, by())).await?;
-    }
-    if request.stop || !request.moves {
-        reached.extend(api.fleet()?.hosts().drain(&at.host, how, by()).await?);
-    }
-    Ok(Json(Reached {
-        vsis,
-        ..Reached::of(&reached)
-    }))
+    let answer = Box::pin(request.answer(api, caller)).await?;
+    let worked_on = answer.objects.iter();
+    let worked_on = worked_on.filter(|object| object.effect == ActEffect::Recorded);
+    let entities = worked_on.map(|object| format!("{}/{}", object.kind.word(), object.uid));
+    Ok(Reached {
+        entities: entities.collect(),
+        vsis: answer.drained,
+    })
 }
 
 async fn pause(

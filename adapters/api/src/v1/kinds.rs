@@ -4,8 +4,6 @@
 //! Reading is answered from the journal immediately. The networks of hosts are not among them, because their hosts are
 //! asked.
 
-use std::time::Duration;
-
 use aide::axum::{
     ApiRouter,
     routing::{delete_with, get_with},
@@ -17,10 +15,10 @@ use axum::{
 use vsiflow_workflows::kinds::{Kind, KindVisitor, NameScope, visit_kinds};
 
 use super::{
-    actions::{ActionEffect, ActionResult, DeleteQuery, wait_for},
+    actions::{ActionResult, DeleteQuery, carry_out},
     resource::{Answer, AtQuery, List, ListQuery, ObjectPath, about},
 };
-use crate::{Caller, api::Api};
+use crate::{Caller, DeleteRequest, DeletionTarget, api::Api};
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
     let mut reading = ReadingRoutes::default();
@@ -129,13 +127,19 @@ async fn delete<K: Kind>(
     Path(target): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
-    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
-    let fleet = api.fleet()?;
-    let entities = K::delete(fleet, namespace, name, query.orphan.into(), by).await?;
-    let wait = Duration::from_secs(query.wait_seconds);
-    let mut result = ActionResult::of(ActionEffect::Recorded);
-    for entity in &entities {
-        result = wait_for(&api, result, entity, wait).await?;
-    }
-    Ok(Json(result))
+    let request = DeleteRequest {
+        namespace: target.namespace,
+        objects: vec![DeletionTarget::named(format!(
+            "{}/{}",
+            K::WORDS.singular,
+            target.name
+        ))],
+        orphan: query.orphan,
+        release: false,
+        ignore_not_found: false,
+        reason: query.reason,
+    };
+    Ok(Json(
+        carry_out(&api, &caller, request, query.wait_seconds).await?,
+    ))
 }

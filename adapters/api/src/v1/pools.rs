@@ -1,7 +1,5 @@
 //! The routes of pools.
 
-use std::time::Duration;
-
 use aide::axum::{ApiRouter, routing::post_with};
 use axum::{
     Extension, Json,
@@ -9,15 +7,13 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use vsiflow_engine::{executor::By, model::EntityId};
-use vsiflow_workflows::fleet::{Fleet, FleetError};
 
 use super::{
-    actions::{ActionEffect, ActionResult, wait_for},
+    actions::{ActionResult, carry_out},
     resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::{JsonBody, OptionalJsonBody};
-use crate::{Caller, Problem, api::Api};
+use crate::{Act, ActRequest, Caller, Problem, RollbackPoolRequest, ScaleRequest, api::Api};
 
 const TAG: &str = "virtualserverpools";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualserverpools/{name}";
@@ -25,7 +21,7 @@ const ONE: &str = "/v1/namespaces/{namespace}/virtualserverpools/{name}";
 /// How many members a pool is to have.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ScaleRequest {
+pub(crate) struct ScalePoolRequest {
     /// How many.
     replicas: i64,
     /// Why; stored in the history.
@@ -118,49 +114,43 @@ fn acts(are_meant: impl Fn(PoolOperation) -> bool) -> ApiRouter<Api> {
 async fn scale(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<ObjectPath>,
-    JsonBody(request): JsonBody<ScaleRequest>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
+    JsonBody(request): JsonBody<ScalePoolRequest>,
 ) -> Answer<ActionResult> {
-    let (by, ObjectPath { namespace, name }) = (caller.by(&request.reason), &target);
-    let fleet = api.fleet()?;
-    let pool = fleet.pools().scale(namespace, name, request.replicas, by);
-    let (pool, result) = (pool.await?, ActionResult::of(ActionEffect::Recorded));
-    let wait = Duration::from_secs(request.wait_seconds);
-    Ok(Json(wait_for(&api, result, &pool, wait).await?))
+    let scales = ScaleRequest {
+        namespace,
+        name: format!("pool/{name}"),
+        pool: None,
+        replicas: request.replicas,
+        reason: request.reason,
+    };
+    Ok(Json(
+        carry_out(&api, &caller, scales, request.wait_seconds).await?,
+    ))
 }
 
 async fn act(
     api: &Api,
     caller: &Caller,
-    target: &ObjectPath,
+    ObjectPath { namespace, name }: &ObjectPath,
     action: PoolOperation,
     request: &PoolRequest,
 ) -> Result<ActionResult, Problem> {
-    let by = caller.by(&request.reason);
-    let (done, pool) = record(api.fleet()?, target, action, by).await?;
-    let wait = Duration::from_secs(request.wait_seconds);
-    wait_for(api, ActionResult::of(done), &pool, wait).await
-}
-
-async fn record(
-    fleet: &Fleet,
-    ObjectPath { namespace, name }: &ObjectPath,
-    action: PoolOperation,
-    by: By,
-) -> Result<(ActionEffect, EntityId), FleetError> {
+    let (name, wait) = (format!("pool/{name}"), request.wait_seconds);
+    let acts = |act| ActRequest {
+        names: vec![name.clone()],
+        ..ActRequest::new(act, namespace, &request.reason)
+    };
     match action {
+        PoolOperation::Approve => carry_out(api, caller, acts(Act::Approve), wait).await,
+        PoolOperation::Retry => carry_out(api, caller, acts(Act::Retry), wait).await,
         PoolOperation::Rollback => {
-            let (pool, _) = fleet.pools().rollback(namespace, name, by).await?;
-            Ok((ActionEffect::Recorded, pool))
-        }
-        PoolOperation::Approve => {
-            let pool = fleet.pools().approve(namespace, name, by).await?;
-            Ok((ActionEffect::Recorded, pool))
-        }
-        PoolOperation::Retry => {
-            let pool = fleet.pools().find(namespace, name).await?;
-            let done = fleet.retry(pool.clone(), by).await?.into();
-            Ok((done, pool))
+            let rolls_back = RollbackPoolRequest {
+                namespace: namespace.clone(),
+                name,
+                reason: request.reason.clone(),
+            };
+            carry_out(api, caller, rolls_back, wait).await
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The routes of snapshots.
 
-use std::time::Duration;
-
 use aide::axum::{
     ApiRouter,
     routing::{get_with, post_with},
@@ -12,17 +10,19 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
+    kinds::ObjectKind,
     plan::Plan,
 };
 
 use super::{
-    actions::{ActionEffect, ActionResult, wait_for},
+    actions::{ActionEffect, ActionResult, with_outcome},
     resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::OptionalJsonBody;
-use crate::{Caller, api::Api};
+use crate::{AwaitedObject, Caller, Problem, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualserversnapshots/{name}";
@@ -157,7 +157,7 @@ async fn take(
     OptionalJsonBody(request): OptionalJsonBody<TakeRequest>,
 ) -> Answer<Taken> {
     let by = caller.by(&request.reason);
-    let wait = Duration::from_secs(request.wait_seconds);
+    let wait_seconds = request.wait_seconds;
     let request = SnapshotRequest {
         name: request.name,
         uid: None,
@@ -169,10 +169,9 @@ async fn take(
         .snapshots()
         .take(&namespace, &name, request, by);
     let taken = taken.await?;
-    let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(Taken {
         name: taken.name,
-        result: wait_for(&api, result, &taken.vsi, wait).await?,
+        result: recorded(&api, &caller, &taken.vsi, wait_seconds).await?,
     }))
 }
 
@@ -193,7 +192,23 @@ async fn restore(
             by,
         )
         .await?;
-    let wait = Duration::from_secs(request.wait_seconds);
+    Ok(Json(
+        recorded(&api, &caller, &vsi, request.wait_seconds).await?,
+    ))
+}
+
+/// What was recorded for a VSI, and its outcome if that is decided within this time.
+async fn recorded(
+    api: &Api,
+    caller: &Caller,
+    vsi: &EntityId,
+    wait_seconds: u64,
+) -> Result<ActionResult, Problem> {
+    let awaited = AwaitedObject {
+        kind: ObjectKind::Vsi,
+        uid: vsi.id().to_owned(),
+        journal: None,
+    };
     let result = ActionResult::of(ActionEffect::Recorded);
-    Ok(Json(wait_for(&api, result, &vsi, wait).await?))
+    with_outcome(api, caller, result, vec![awaited], wait_seconds).await
 }

@@ -36,22 +36,6 @@ pub(crate) struct Targets {
     pub(crate) namespace: String,
 }
 
-impl Targets {
-    /// The selection, if nothing is named.
-    pub(crate) fn selected(&self) -> Option<&Selection> {
-        self.names.is_empty().then_some(&self.selection)
-    }
-
-    /// Replaces all names and selections with these names.
-    pub(crate) fn leave(&mut self, names: Vec<String>) {
-        *self = Self {
-            names,
-            namespace: std::mem::take(&mut self.namespace),
-            ..Self::default()
-        };
-    }
-}
-
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ApproveArgs {
     #[command(flatten)]

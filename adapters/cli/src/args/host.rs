@@ -99,9 +99,6 @@ pub(crate) struct DrainArgs {
     /// Do not ask before VSIs are moved.
     #[arg(short, long, requires = "moves")]
     pub(crate) yes: bool,
-    /// The question that the caller's user agreed to; empty where they can be asked.
-    #[arg(long, hide = true, value_name = "QUESTION", requires = "moves")]
-    pub(crate) agreed: Option<String>,
     /// Wait until all are moved.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -64,9 +64,6 @@ pub(crate) struct DestroyArgs {
     /// Do nothing if a selection has more objects than this.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
-    /// The question that the caller's user agreed to; empty where they can be asked.
-    #[arg(long, hide = true, value_name = "QUESTION")]
-    pub(crate) agreed: Option<String>,
 }
 
 /// Conditions on the fields of an object's JSON.

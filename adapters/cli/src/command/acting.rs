@@ -3,48 +3,111 @@
 //!
 //! If the process that does it ends meanwhile, this one does it, or asks the next one: what is recorded is recorded once.
 
-use std::pin::Pin;
+use std::borrow::Cow;
 
+use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{
-    ActAnswer, ActEffect, ActRequest, ActedObject, AwaitedObject, JournalUse, ObjectOutcome,
-    OutcomesRequest, TableRequest,
+    ActAnswer, ActEffect, ActRequest, ActedObject, AwaitedObject, CordonMembersRequest,
+    DeleteRequest, DeletionTarget, JournalUse, MaintainHostRequest, ObjectOutcome, OutcomesRequest,
+    Problem, RebuildRequest, RebuildTarget, RollbackPoolRequest, ScaleRequest, ServiceRequest,
 };
-use vsiflow_engine::model::{EntityId, Name};
-use vsiflow_workflows::{
-    fleet::{HistoryLine, VsiOverview, took},
-    kinds::{ObjectKind, TableQuery},
-};
+use vsiflow_workflows::fleet::{DrainedVsi, HistoryLine, VsiOverview, took};
 
 use super::{event_lines::EventSource, graph_pane::LiveGraphs};
 use crate::{
     actor,
-    args::{Common, Selection, WaitArgs},
+    args::{Common, WaitArgs},
     daemon::{self, RETRY_DELAY, TIMEOUT},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     service::{ServiceSession, is_silence},
-    work::{self, Reminder, Target},
+    work::{self, Reminder, SelectedObject, SelectedObjects, Target},
 };
 
 /// How long an answer waits for outcomes, in seconds. What happened meanwhile is shown then.
 const POLL_SECONDS: u64 = 1;
 
-/// What a command has done, and what it says of that.
-pub(super) struct Action<'a> {
+/// A request that has something done with objects.
+pub(super) trait ActingRequest: ServiceRequest<Answer = ActAnswer> + Clone {
+    /// Names the objects that were selected, if the request can name several.
+    fn name(&mut self, _objects: Vec<SelectedObject>) {}
+}
+
+impl ActingRequest for ScaleRequest {}
+
+impl ActingRequest for CordonMembersRequest {}
+
+impl ActingRequest for RollbackPoolRequest {}
+
+impl ActingRequest for MaintainHostRequest {}
+
+impl ActingRequest for ActRequest {
+    fn name(&mut self, objects: Vec<SelectedObject>) {
+        let names = objects.iter().map(SelectedObject::qualified);
+        self.names = names.collect();
+    }
+}
+
+impl ActingRequest for DeleteRequest {
+    fn name(&mut self, objects: Vec<SelectedObject>) {
+        let targets = objects.into_iter().map(|object| DeletionTarget {
+            uid: Some(object.uid.clone()),
+            ..DeletionTarget::named(object.qualified())
+        });
+        self.objects = targets.collect();
+    }
+}
+
+impl ActingRequest for RebuildRequest {
+    fn name(&mut self, objects: Vec<SelectedObject>) {
+        let targets = objects.into_iter().map(|object| RebuildTarget {
+            name: object.qualified(),
+            uid: Some(object.uid),
+        });
+        self.vsis = targets.collect();
+    }
+}
+
+/// What a command has done, and what follows.
+pub(super) struct Action<'a, R> {
     /// The request, without names if objects are selected.
-    pub(super) request: ActRequest,
-    /// The VSIs that are selected; `None` if the request says which.
-    pub(super) selection: Option<&'a Selection>,
+    pub(super) request: R,
+    /// The objects that are selected; `None` if the request says which.
+    pub(super) selection: Option<SelectedObjects<'a>>,
+    /// What follows the request.
+    pub(super) follow_up: &'a dyn FollowUp,
+}
+
+/// What follows a request.
+#[async_trait]
+pub(super) trait FollowUp: Send + Sync {
+    /// Says what was done, waits, and says what became of it, in a session. Called again in another one if the process that
+    /// answered has ended.
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome;
+}
+
+/// Says what was recorded, and waits for the outcomes if the command does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ActionReport {
     /// How long the command waits.
     pub(super) wait: WaitArgs,
     /// What is said of an object if the command does not wait.
-    pub(super) recorded: &'static str,
+    pub(super) recorded: Cow<'static, str>,
     /// What is said of an object that is as it is to be; empty for its phase.
     pub(super) done: &'static str,
-    /// What follows the request.
-    pub(super) follow: Follow,
 }
+
+/// How many selected objects one request names: their names fit into a body of 64 KiB.
+const SELECTED_AT_ONCE: usize = 250;
+/// The same for outcomes, which are asked for by UIDs.
+const AWAITED_AT_ONCE: usize = 500;
 
 /// What was done with an object, and how the command names it.
 pub(super) struct ActedTarget {
@@ -55,37 +118,61 @@ pub(super) struct ActedTarget {
 /// The results of a request, in a form that survives the process that gave them.
 #[derive(Default)]
 pub(super) struct Acted {
+    /// The objects that something follows for.
     pub(super) targets: Vec<ActedTarget>,
+    /// The objects for which all is done.
+    pub(super) finished: Vec<ActedObject>,
+    /// What is done about each VSI of a host from which members are moved.
+    pub(super) drained: Vec<DrainedVsi>,
+    /// What could not be read, and may be concerned as well.
+    pub(super) warnings: Vec<Problem>,
     /// What was refused, or not done; the caller prints the last one.
     problems: Vec<ExitProblem>,
     stays: bool,
 }
 
 impl Acted {
-    fn of(answer: ActAnswer) -> Result<Self, ExitProblem> {
-        let (mut targets, mut problems) = (Vec::new(), Vec::new());
-        for object in answer.objects {
-            match object.problem {
-                Some(problem) => problems.push(problem.into()),
-                None => targets.push(ActedTarget {
+    pub(super) fn of(answer: ActAnswer) -> Result<Self, ExitProblem> {
+        let mut acted = Self {
+            stays: answer.stays,
+            drained: answer.drained,
+            warnings: answer.warnings,
+            ..Self::default()
+        };
+        for mut object in answer.objects {
+            if let Some(problem) = object.problem.take() {
+                acted.problems.push(problem.into());
+                continue;
+            }
+            let is_finished = object.effect == ActEffect::UnreadableForgotten;
+            if is_finished || object.uid.is_empty() {
+                acted.finished.push(object);
+            } else {
+                acted.targets.push(ActedTarget {
                     target: target_of(&object)?,
                     object,
-                }),
+                });
             }
         }
-        problems.extend(answer.problems.into_iter().map(ExitProblem::from));
-        Ok(Self {
-            targets,
-            problems,
-            stays: answer.stays,
-        })
+        let problems = answer.problems.into_iter().map(ExitProblem::from);
+        acted.problems.extend(problems);
+        Ok(acted)
+    }
+
+    /// Whether the process that has recorded it works on everything.
+    pub(super) fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// Whether the process that has recorded it continues with the work after this command.
+    pub(super) fn is_left_to_others(&self, wait: &WaitArgs) -> bool {
+        self.stays && !wait.wait && wait.timeout.is_none()
     }
 }
 
 fn target_of(object: &ActedObject) -> Result<Target, ExitProblem> {
-    let entity = EntityId::new(Name::of(object.kind.word()), &object.uid);
     Ok(Target {
-        entity: entity.map_err(ExitProblem::defect)?,
+        entity: object.entity()?,
         namespace: object.namespace.clone(),
         name: object.name.clone(),
     })
@@ -98,16 +185,12 @@ pub(super) enum Turn {
     Continued,
 }
 
-/// The outcome of what follows a request.
-pub(super) type BoxedOutcome<'a> = Pin<Box<dyn Future<Output = CommandOutcome> + Send + 'a>>;
-
-/// What follows a request in a session.
-pub(super) type Follow =
-    for<'a> fn(&'a Common, &'a Action<'a>, &'a ServiceSession, &'a Acted, Turn) -> BoxedOutcome<'a>;
-
 /// Has the request carried out once, then does what follows, in another session if the process that answered has ended. What
 /// was refused is the outcome, after all that.
-pub(super) async fn carry_out(common: &Common, action: &Action<'_>) -> CommandOutcome {
+pub(super) async fn carry_out<R: ActingRequest>(
+    common: &Common,
+    action: &Action<'_, R>,
+) -> CommandOutcome {
     let is_named = daemon::place(common)?.is_some();
     let mut acted: Option<Acted> = None;
     let mut silent_since: Option<Instant> = None;
@@ -135,9 +218,9 @@ pub(super) async fn carry_out(common: &Common, action: &Action<'_>) -> CommandOu
     }
 }
 
-async fn attempt(
+async fn attempt<R: ActingRequest>(
     common: &Common,
-    action: &Action<'_>,
+    action: &Action<'_, R>,
     session: &ServiceSession,
     acted: &mut Option<Acted>,
 ) -> CommandOutcome {
@@ -149,7 +232,7 @@ async fn attempt(
         *acted = Some(Acted::of(sent(session, action).await?)?);
     }
     match acted {
-        Some(results) if !results.targets.is_empty() => {
+        Some(results) if !results.targets.is_empty() || !results.finished.is_empty() => {
             // Nobody else works on it any more.
             if let (Turn::Continued, Some(app)) = (turn, session.worked_on()) {
                 let targets = results.targets.iter();
@@ -157,7 +240,10 @@ async fn attempt(
                 let by = actor::by(&common.reason);
                 app.fleet.resume(entities, by).await?;
             }
-            (action.follow)(common, action, session, results, turn).await
+            action
+                .follow_up
+                .follow(common, session, results, turn)
+                .await
         }
         _ => Ok(Exit::Done),
     }
@@ -173,110 +259,91 @@ fn refusals(acted: Option<Acted>, ended: CommandOutcome) -> CommandOutcome {
     }
 }
 
-async fn sent(session: &ServiceSession, action: &Action<'_>) -> Result<ActAnswer, ExitProblem> {
-    let mut request = action.request.clone();
-    if let Some(selection) = action.selection {
-        request.names = selected(session, &request.namespace, selection).await?;
-        if request.names.is_empty() {
-            return Ok(ActAnswer::default());
-        }
-    }
-    session.call(request).await
-}
-
-/// The names of the VSIs in a namespace that match a selection. One that cannot be read is left out with a warning and does
-/// not affect the others.
-async fn selected(
+async fn sent<R: ActingRequest>(
     session: &ServiceSession,
-    namespace: &str,
-    selection: &Selection,
-) -> Result<Vec<String>, ExitProblem> {
-    let query = TableQuery {
-        namespace: Some(namespace.to_owned()),
-        objects: true,
-        ..TableQuery::default()
+    action: &Action<'_, R>,
+) -> Result<ActAnswer, ExitProblem> {
+    let Some(selection) = &action.selection else {
+        return session.call(action.request.clone()).await;
     };
-    let listed = session
-        .call(TableRequest::now(ObjectKind::Vsi, query))
-        .await?;
-    let mut names = Vec::new();
-    for row in listed.table.rows {
-        if !row
-            .object
-            .as_ref()
-            .is_some_and(|object| selection.includes(object))
-        {
-            continue;
+    let objects = work::select(session, selection).await?;
+    let mut merged = ActAnswer::default();
+    for piece in objects.chunks(SELECTED_AT_ONCE) {
+        let mut request = action.request.clone();
+        request.name(piece.to_vec());
+        match session.call(request).await {
+            Ok(answer) => {
+                merged.objects.extend(answer.objects);
+                merged.problems.extend(answer.problems);
+                merged.stays = answer.stays;
+            }
+            // What was done already is waited for.
+            Err(problem) if !merged.objects.is_empty() && !is_silence(&problem) => {
+                merged.problems.push(daemon::api_problem(&problem));
+                break;
+            }
+            Err(problem) => return Err(problem),
         }
-        if row.is_unreadable {
-            let left_out = format!("vsi/{} is left out: it cannot be read (VSI0018)", row.name);
-            output::warning(&left_out);
-            continue;
-        }
-        names.push(format!("{namespace}/{}", row.name));
     }
-    if names.is_empty() {
-        output::note(&format!("No VSIs found in namespace {namespace}."));
-    }
-    Ok(names)
+    Ok(merged)
 }
 
-/// Says what was recorded, and waits for the outcomes if the command does.
-pub(super) fn see_through<'a>(
-    common: &'a Common,
-    action: &'a Action<'a>,
-    session: &'a ServiceSession,
-    acted: &'a Acted,
-    turn: Turn,
-) -> BoxedOutcome<'a> {
-    Box::pin(seen_through(common, action, session, acted, turn))
+#[async_trait]
+impl FollowUp for ActionReport {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        let (begun, idle): (Vec<_>, Vec<_>) = acted
+            .targets
+            .iter()
+            .partition(|one| one.object.effect == ActEffect::Recorded);
+        if turn == Turn::First {
+            for ActedTarget { target, .. } in idle {
+                output::line(&format!("{}: nothing to retry", target.shown()));
+            }
+        }
+        if acted.is_left_to_others(&self.wait) && session.worked_on().is_none() {
+            for ActedTarget { target, .. } in begun {
+                output::line(&format!("{} {}", target.shown(), self.recorded));
+            }
+            return Ok(Exit::Done);
+        }
+        await_outcomes(common, self, session, &acted.targets).await
+    }
 }
 
-async fn seen_through(
+/// Waits until the outcomes are decided, here or where the work is done, shows the progress, and prints each outcome.
+pub(super) async fn await_outcomes<'t>(
     common: &Common,
-    action: &Action<'_>,
+    report: &ActionReport,
     session: &ServiceSession,
-    acted: &Acted,
-    turn: Turn,
+    targets: impl IntoIterator<Item = &'t ActedTarget>,
 ) -> CommandOutcome {
-    let wait = &action.wait;
-    let begun = acted
-        .targets
-        .iter()
-        .filter(|one| one.object.effect == ActEffect::Recorded);
-    let idle = acted
-        .targets
-        .iter()
-        .filter(|one| one.object.effect != ActEffect::Recorded);
-    if turn == Turn::First {
-        for one in idle {
-            output::line(&format!("{}: nothing to retry", one.target.shown()));
-        }
-    }
+    let targets: Vec<_> = targets.into_iter().collect();
     if let Some(app) = session.worked_on() {
-        let targets: Vec<_> = acted.targets.iter().map(|one| one.target.clone()).collect();
+        let targets = targets.iter().map(|one| one.target.clone());
+        let targets: Vec<_> = targets.collect();
         let until = work::Until::Decided;
-        return work::until_decided(app, common, wait, &targets, until, action.done).await;
+        return work::until_decided(app, common, &report.wait, &targets, until, report.done).await;
     }
-    if acted.stays && !wait.wait && wait.timeout.is_none() {
-        begun.for_each(|one| output::line(&format!("{} {}", one.target.shown(), action.recorded)));
-        return Ok(Exit::Done);
-    }
-    await_outcomes(common, action, session, &acted.targets).await
+    await_others(common, report, session, &targets).await
 }
 
-/// Waits until the outcomes are decided where the work is done, shows the progress, and prints each outcome.
-async fn await_outcomes(
+async fn await_others(
     common: &Common,
-    action: &Action<'_>,
+    report: &ActionReport,
     session: &ServiceSession,
-    targets: &[ActedTarget],
+    targets: &[&ActedTarget],
 ) -> CommandOutcome {
     let mut outcomes = vec![ObjectOutcome::default(); targets.len()];
     let mut progress = Progress::of(common, targets);
     let early = tokio::select! {
         ended = decided_visibly(session, targets, &mut outcomes, &mut progress) => ended.map(|()| None),
-        () = work::elapsed(action.wait.timeout) => Ok(Some(Exit::TimedOut)),
+        () = work::elapsed(report.wait.timeout) => Ok(Some(Exit::TimedOut)),
         () = work::interrupted() => Ok(Some(Exit::Interrupted)),
     };
     progress.finish().await;
@@ -287,8 +354,8 @@ async fn await_outcomes(
             &one.target,
             outcome,
             early,
-            &action.wait,
-            action.done,
+            &report.wait,
+            report.done,
         ));
     }
     Ok(exit)
@@ -297,10 +364,11 @@ async fn await_outcomes(
 /// Waits until the outcomes are decided. Cancel safe.
 pub(super) async fn decided(
     session: &ServiceSession,
-    targets: &[ActedTarget],
+    targets: &[&ActedTarget],
 ) -> Result<(), ExitProblem> {
+    let mut outcomes = vec![ObjectOutcome::default(); targets.len()];
     loop {
-        let outcomes = outcomes_of(session, targets).await?;
+        ask_outcomes(session, targets, &mut outcomes).await?;
         if outcomes.iter().all(|one| one.outcome.is_some()) {
             return Ok(());
         }
@@ -310,12 +378,12 @@ pub(super) async fn decided(
 /// The same, and shows the progress. The newest outcomes are in `outcomes`.
 async fn decided_visibly(
     session: &ServiceSession,
-    targets: &[ActedTarget],
-    outcomes: &mut Vec<ObjectOutcome>,
+    targets: &[&ActedTarget],
+    outcomes: &mut [ObjectOutcome],
     progress: &mut Progress<'_>,
 ) -> Result<(), ExitProblem> {
     loop {
-        *outcomes = outcomes_of(session, targets).await?;
+        ask_outcomes(session, targets, outcomes).await?;
         progress.show(outcomes).await?;
         if outcomes.iter().all(|one| one.outcome.is_some()) {
             return Ok(());
@@ -323,36 +391,48 @@ async fn decided_visibly(
     }
 }
 
-/// The outcomes once all are decided, or as they are after a while.
-async fn outcomes_of(
+/// Asks for the outcomes that are not decided; the answer comes once these are, or after a while.
+async fn ask_outcomes(
     session: &ServiceSession,
-    targets: &[ActedTarget],
-) -> Result<Vec<ObjectOutcome>, ExitProblem> {
-    let objects = targets
+    targets: &[&ActedTarget],
+    outcomes: &mut [ObjectOutcome],
+) -> Result<(), ExitProblem> {
+    let mut open: Vec<_> = targets
         .iter()
-        .map(|ActedTarget { object, .. }| AwaitedObject {
-            kind: object.kind,
-            uid: object.uid.clone(),
-            journal: object.journal,
+        .zip(outcomes)
+        .filter(|(_, outcome)| outcome.outcome.is_none())
+        .collect();
+    let mut wait_seconds = POLL_SECONDS;
+    for piece in open.chunks_mut(AWAITED_AT_ONCE) {
+        let objects = piece.iter().map(|(one, _)| AwaitedObject {
+            kind: one.object.kind,
+            uid: one.object.uid.clone(),
+            journal: one.object.journal,
         });
-    let request = OutcomesRequest {
-        objects: objects.collect(),
-        wait_seconds: POLL_SECONDS,
-    };
-    Ok(session.call(request).await?.outcomes)
+        let request = OutcomesRequest {
+            objects: objects.collect(),
+            wait_seconds,
+        };
+        let answered = session.call(request).await?.outcomes;
+        for ((_, outcome), answer) in piece.iter_mut().zip(answered) {
+            **outcome = answer;
+        }
+        wait_seconds = 0;
+    }
+    Ok(())
 }
 
 /// Shows what another process does: step graphs on a terminal, lines elsewhere.
 struct Progress<'a> {
     common: &'a Common,
-    targets: &'a [ActedTarget],
+    targets: &'a [&'a ActedTarget],
     graphs: Option<LiveGraphs>,
     events: EventSource,
     reminder: Reminder,
 }
 
 impl<'a> Progress<'a> {
-    fn of(common: &'a Common, targets: &'a [ActedTarget]) -> Self {
+    fn of(common: &'a Common, targets: &'a [&'a ActedTarget]) -> Self {
         let events = targets
             .iter()
             .map(|one| (one.target.clone(), one.object.since));

@@ -2,10 +2,11 @@
 
 use vsiflow_api::{Act, ActRequest};
 
-use super::acting::{self, Action};
+use super::acting::{self, Action, ActionReport};
 use crate::{
     args::{ApproveArgs, Common},
     exit::CommandOutcome,
+    work::SelectedObjects,
 };
 
 pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
@@ -16,11 +17,12 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
             proposal: args.proposal,
             ..ActRequest::new(Act::Approve, &targets.namespace, &common.reason)
         },
-        selection: targets.selected(),
-        wait: args.wait,
-        recorded: "is approved",
-        done: "",
-        follow: acting::see_through,
+        selection: SelectedObjects::of(targets),
+        follow_up: &ActionReport {
+            wait: args.wait,
+            recorded: "is approved".into(),
+            done: "",
+        },
     };
     acting::carry_out(common, &action).await
 }

@@ -1,15 +1,17 @@
 //! `cancel`: stops the runs of VSIs and data disks, and takes back the deletions of pools and groups; existing objects
 //! remain.
 
+use async_trait::async_trait;
 use vsiflow_api::{Act, ActEffect, ActRequest};
 use vsiflow_workflows::kinds::ObjectKind;
 
-use super::acting::{self, Acted, ActedTarget, Action, BoxedOutcome, Turn};
+use super::acting::{self, Acted, ActedTarget, Action, FollowUp, Turn};
 use crate::{
-    args::{CancelArgs, Common, WaitArgs, names_of},
+    args::{CancelArgs, Common, names_of},
     exit::{CommandOutcome, Exit},
     output,
     service::ServiceSession,
+    work::SelectedObjects,
 };
 
 pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
@@ -19,23 +21,24 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
             names: names_of(&targets.names),
             ..ActRequest::new(Act::Cancel, &targets.namespace, &common.reason)
         },
-        selection: targets.selected(),
-        wait: WaitArgs::default(),
-        recorded: "",
-        done: "",
-        follow: say_what_came_of_it,
+        selection: SelectedObjects::of(targets),
+        follow_up: &Cancellations,
     };
     acting::carry_out(common, &action).await
 }
 
-fn say_what_came_of_it<'a>(
-    _common: &'a Common,
-    _action: &'a Action<'a>,
-    session: &'a ServiceSession,
-    acted: &'a Acted,
-    turn: Turn,
-) -> BoxedOutcome<'a> {
-    Box::pin(async move {
+/// Says what was cancelled, once the step in progress has ended.
+struct Cancellations;
+
+#[async_trait]
+impl FollowUp for Cancellations {
+    async fn follow(
+        &self,
+        _common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
         let mut exit = Exit::Done;
         if turn == Turn::First {
             for one in &acted.targets {
@@ -44,22 +47,20 @@ fn say_what_came_of_it<'a>(
         }
         let begun = |one: &&ActedTarget| one.object.effect == ActEffect::Recorded;
         for one in acted.targets.iter().filter(begun) {
-            // The step in progress ends first.
-            acting::decided(session, std::slice::from_ref(one)).await?;
+            acting::decided(session, &[one]).await?;
             let (shown, word) = (one.target.shown(), one.target.word());
             output::line(&format!(
                 "{shown} cancelled; run `vsiflow retry {word}` to continue"
             ));
         }
         Ok(exit)
-    })
+    }
 }
 
 /// Says what was done without a run, and returns the command's exit for it.
 fn say_at_once(ActedTarget { target, object }: &ActedTarget) -> Exit {
     let makes_members = matches!(object.kind, ObjectKind::Pool | ObjectKind::Group);
     let what = match object.effect {
-        ActEffect::Recorded | ActEffect::Refused => return Exit::Done,
         ActEffect::DeletionTakenBack => {
             "its deletion is taken back; members of which something is deleted already are made again"
         }
@@ -73,6 +74,7 @@ fn say_at_once(ActedTarget { target, object }: &ActedTarget) -> Exit {
         ActEffect::OrdersVoided => {
             "no run is open; what was ordered to be deleted, made anew or restored is not done any more"
         }
+        _ => return Exit::Done,
     };
     output::line(&format!("{}: {what}", target.shown()));
     match object.effect {

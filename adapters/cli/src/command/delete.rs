@@ -1,181 +1,93 @@
 //! `delete`: deletes VSIs with everything made for them, pools and groups with their members, data disks,
 //! networks and snapshots.
 
-use vsiflow_engine::model::EntityId;
+use async_trait::async_trait;
+use vsiflow_api::{ActEffect, ActedObject, DeleteRequest, DeletionTarget, RetainedOnHost};
 use vsiflow_workflows::{
-    fleet::{DeletionMode, DiskObject, ErrorKind, Fleets, RetainedByDocument},
+    fleet::RetainedTemplates,
     kinds::NameScope,
-    record::kind,
-    spec::{
-        DeletionPolicy, DesiredDataDisk, Resolved, ResolvedGroup, ResolvedPool, ResolvedVsi,
-        quota::DesiredQuota,
-        server_type::{DesiredServerType, ServerType},
-    },
+    spec::{Resolved, ResolvedGroup},
 };
 
+use super::acting::{self, Acted, ActedTarget, Action, ActionReport, FollowUp, Turn};
 use crate::{
-    actor,
-    args::{Common, DeleteArgs, ObjectKind, Sources},
+    args::{Common, DeleteArgs, ObjectKind, Sources, WaitArgs},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    work::{self, Target},
+    service::{self, ServiceSession},
+    work::{self, Destruction, SelectedObjects, Target},
 };
 
-/// The kind that a word means, of those that can be deleted.
-fn kind_named(word: &str) -> Option<ObjectKind> {
-    ObjectKind::named(word).filter(|kind| kind.is_deletable())
-}
-
-/// An object to delete.
-pub(super) struct DeletionTarget {
-    pub(super) kind: ObjectKind,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    /// The `deletionPolicy` of the document that names it, if one does.
-    pub(super) policy: Option<DeletionPolicy>,
-}
-
-impl DeletionTarget {
-    /// An object without a document.
-    pub(super) fn named(
-        kind: ObjectKind,
-        namespace: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-            policy: None,
-        }
-    }
-
-    /// The name with its kind.
-    fn shown(&self) -> String {
-        let name = match self.kind.names() {
-            NameScope::Journal => self.name.clone(),
-            NameScope::Namespace | NameScope::Host => work::label(&self.namespace, &self.name),
-        };
-        format!("{}/{name}", self.kind.word())
-    }
-}
-
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
-    if args.release {
-        return release(common, &args).await;
-    }
-    let documents = if args.files.is_empty() {
-        None
+    let objects = if args.files.is_empty() {
+        named(&args.names)
     } else {
-        Some(Box::pin(work::documents(common, &Sources::of(&args.files))).await?)
+        let documents = Box::pin(work::documents(common, &Sources::of(&args.files))).await?;
+        described(&documents)
     };
-    let mut named = match &documents {
-        Some(documents) => described(documents),
-        None => of_words(&args),
+    let selection = selection(&args)?;
+    if objects.is_empty() && selection.is_none() {
+        return Ok(Exit::Done);
+    }
+    let request = DeleteRequest {
+        namespace: args.namespace.clone(),
+        objects,
+        orphan: args.orphan,
+        release: args.release,
+        ignore_not_found: args.ignore_not_found,
+        reason: common.reason.clone(),
     };
-    // A disk is deleted with its VSI or after it; so is a network.
-    named.sort_by_key(|doomed| match doomed.kind {
-        ObjectKind::Network => 2,
-        ObjectKind::Disk => 1,
-        _ => 0,
-    });
-    let app = App::open_to_work(common).await?;
-    if args.all || !args.selection.is_empty() {
-        named = selected(&app, &args, named).await?;
-    }
-    if args.orphan {
-        named = without_unreadable(&app, common, named).await?;
-    }
-    // All names are looked up first, so that a typing error deletes nothing.
-    for doomed in &named {
-        if let Err(problem) = check_exists(&app, doomed).await {
-            let ignored = args.ignore_not_found && problem.exit == Exit::NotFound;
-            if !ignored {
-                return Err(problem);
-            }
-        }
-    }
-    if let Some(documents) = documents.filter(|_| !args.orphan) {
-        // VSIs and data disks are deleted by the policies of their documents.
-        let retained = app.fleet.retained_with_members(&documents).await?;
-        refuse_retained(&retained)?;
-    }
-    let mut targets = Vec::new();
-    for doomed in named {
-        if check_exists(&app, &doomed).await.is_err() {
-            continue;
-        }
-        targets.extend(delete(&app, common, doomed, args.orphan).await?);
-    }
-    let until = work::Until::Decided;
-    let done = if args.orphan {
-        work::FORGOTTEN
-    } else {
-        work::DELETED
-    };
-    work::report_deletions(&app, &args.wait, &targets, args.orphan);
-    let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
-    if !args.orphan {
-        exit = exit.max(Box::pin(work::await_pools_of(&app, common, &args.wait, &targets)).await?);
-    }
-    app.close().await;
-    Ok(exit)
+    carry_out(common, request, selection, args.wait.clone()).await
 }
 
-/// Releases the addresses of forgotten VSIs.
-async fn release(common: &Common, args: &DeleteArgs) -> CommandOutcome {
-    let named = of_words(args);
-    if let Some(other) = named.iter().find(|one| one.kind != ObjectKind::Vsi) {
-        let (word, name) = (other.kind.word(), &other.name);
-        let message = format!("--release concerns VSIs, and not {word}/{name}");
-        let remedy = "name VSIs that were forgotten, or their UIDs";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    let app = App::open_to_work(common).await?;
-    let may_be_absent = args.ignore_not_found || app.shard().is_some();
-    let mut targets = Vec::new();
-    for DeletionTarget {
-        namespace, name, ..
-    } in named
-    {
-        let by = actor::by(&common.reason);
-        let vsis = app.fleet.vsis();
-        let released = vsis.release_addresses(&namespace, &name, args.orphan, by);
-        let entities = match released.await {
-            // Another journal of the set may have it.
-            Err(error) if may_be_absent && error.kind == ErrorKind::NotFound => continue,
-            released => released?,
-        };
-        targets.extend(entities.into_iter().map(|entity| Target {
-            entity,
-            namespace: namespace.clone(),
-            name: name.clone(),
-        }));
-    }
-    work::report_recorded(&app, &args.wait, &targets, "will release its addresses");
-    let until = work::Until::Decided;
-    let done = "has no address any more";
-    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
-    app.close().await;
-    Ok(exit)
+/// Has objects deleted, and waits.
+pub(super) async fn carry_out(
+    common: &Common,
+    request: DeleteRequest,
+    selection: Option<SelectedObjects<'_>>,
+    wait: WaitArgs,
+) -> CommandOutcome {
+    let (recorded, done) = if request.release {
+        ("will release its addresses", "has no address any more")
+    } else if request.orphan {
+        ("will be forgotten", work::FORGOTTEN)
+    } else {
+        ("will be deleted", work::DELETED)
+    };
+    let action = Action {
+        request,
+        selection,
+        follow_up: &Deletions(ActionReport {
+            wait,
+            recorded: recorded.into(),
+            done,
+        }),
+    };
+    acting::carry_out(common, &action).await
 }
 
-/// The selected objects, after the user confirmed. `delete disk -l …` selects data disks.
-async fn selected(
-    app: &App,
-    args: &DeleteArgs,
-    named: Vec<DeletionTarget>,
-) -> Result<Vec<DeletionTarget>, ExitProblem> {
-    let kind_of_word = match args.names.as_slice() {
-        [word] => kind_named(word),
+/// Orders deletions in the journal that this process has open, and says what stays. Returns what to wait for.
+pub(super) async fn record(app: &App, request: DeleteRequest) -> Result<Vec<Target>, ExitProblem> {
+    let acted = Acted::of(service::call_on(app, request).await?)?;
+    acted.finished.iter().for_each(say_finished);
+    acted.targets.iter().for_each(say_retained);
+    let deleted = acted.targets.into_iter();
+    let deleted = deleted.filter(|one| one.object.effect != ActEffect::MakesAgain);
+    Ok(deleted.map(|one| one.target).collect())
+}
+
+/// The objects that are selected; `None` if they are named. `delete disk -l …` selects data disks.
+fn selection(args: &DeleteArgs) -> Result<Option<SelectedObjects<'_>>, ExitProblem> {
+    if !args.all && args.selection.is_empty() {
+        return Ok(None);
+    }
+    let kind = match args.names.as_slice() {
+        [] => Some(ObjectKind::Vsi),
+        [word] => ObjectKind::named(word),
         _ => None,
     };
-    if !named.is_empty() && kind_of_word.is_none() {
-        return Err(work::names_and_selector());
-    }
-    let (namespace, selection) = (&args.namespace, &args.selection);
-    let kind = kind_of_word.unwrap_or(ObjectKind::Vsi);
+    let kind = kind.ok_or_else(work::names_and_selector)?;
     let is_selectable = matches!(
         kind,
         ObjectKind::Vsi | ObjectKind::Pool | ObjectKind::Group | ObjectKind::Disk
@@ -186,194 +98,164 @@ async fn selected(
         let remedy = format!("name them: `vsiflow delete {word} NAME`");
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, &remedy));
     }
-    let fleets = Fleets::from(app.fleet.clone());
-    let selected = work::select_objects(&fleets, kind, namespace, selection).await?;
-    work::confirm_several(&args.destroy, "delete", &selected.targets, selected.size)?;
-    let targets = selected.targets.into_iter();
-    let doomed = |target: Target| DeletionTarget::named(kind, target.namespace, target.name);
-    Ok(targets.map(doomed).collect())
-}
-
-/// Orphans the objects whose records cannot be read; returns the others.
-async fn without_unreadable(
-    app: &App,
-    common: &Common,
-    named: Vec<DeletionTarget>,
-) -> Result<Vec<DeletionTarget>, ExitProblem> {
-    let mut readable = Vec::new();
-    for one in named {
-        let by = actor::by(&common.reason);
-        let fleet = &app.fleet;
-        let word = one.kind.word();
-        let orphaned = if kind::WITH_OBJECTS.contains(&word) {
-            fleet.orphan_unreadable(word, &one.name, by).await?
-        } else {
-            None
-        };
-        match orphaned {
-            Some(entity) => output::line(&format!(
-                "{entity} is forgotten: it could not be read; what it has on its host stays there"
-            )),
-            None => readable.push(one),
-        }
-    }
-    Ok(readable)
-}
-
-/// Refuses to delete what its document retains and its record does not.
-pub(crate) fn refuse_retained(retained: &[RetainedByDocument]) -> Result<(), ExitProblem> {
-    let Some(first) = retained.first() else {
-        return Ok(());
-    };
-    let message = "its document retains data that is recorded to go with it; nothing was changed";
-    let remedy = "apply the document first, or delete it by its name";
-    Err(ExitProblem {
-        object: format!(
-            "{}/{}",
-            first.kind,
-            work::label(&first.namespace, &first.name)
-        ),
-        ..ExitProblem::new(Exit::Blocked, "VSI0756", message, remedy)
-    })
-}
-
-async fn check_exists(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
-    let (namespace, name) = (&doomed.namespace, &doomed.name);
-    if doomed.kind == ObjectKind::Network {
-        app.fleet.networks().find(namespace, name).await?;
-        return Ok(());
-    }
-    if doomed.kind == ObjectKind::Type && ServerType::named(name).is_some() {
-        let message = format!("the type {name} is built in");
-        let remedy = "leave it out; types of documents can be deleted";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    let fleets = Fleets::from(app.fleet.clone());
-    Ok(doomed.kind.check_exists(&fleets, namespace, name).await?)
-}
-
-/// Orders a deletion, and prints what stays; returns what to wait for.
-pub(super) async fn delete(
-    app: &App,
-    common: &Common,
-    doomed: DeletionTarget,
-    orphan: bool,
-) -> Result<Vec<Target>, ExitProblem> {
-    let (by, shown) = (actor::by(&common.reason), doomed.shown());
-    let DeletionTarget {
+    Ok(Some(SelectedObjects {
         kind,
-        namespace,
-        name,
-        policy,
-        ..
-    } = doomed;
-    let mode = match (orphan, policy) {
-        (true, _) => DeletionMode::Orphan,
-        (false, Some(policy)) => DeletionMode::of_document(policy),
-        (false, None) => DeletionMode::ByPolicy,
-    };
-    // Its record is gone once it is forgotten.
-    let disk = match kind {
-        ObjectKind::Disk => Some(app.fleet.disks().get(&namespace, &name).await?),
+        namespace: &args.namespace,
+        selection: &args.selection,
+        destroys: Some(Destruction {
+            verb: "delete",
+            args: &args.destroy,
+        }),
+    }))
+}
+
+/// The objects that words name: `NAME`, `KIND/NAME`, or `KIND NAME…` as kubectl accepts it.
+fn named(words: &[String]) -> Vec<DeletionTarget> {
+    let kind = match words {
+        [word, _, ..] => ObjectKind::named(word),
         _ => None,
     };
-    let entities = kind.delete(&app.fleet, &namespace, &name, mode, by).await?;
-    if entities.is_empty() {
-        output::line(&format!("{shown} deleted"));
-    }
-    for entity in entities.iter().filter(|_| !orphan) {
-        if !app.fleet.is_forgotten(entity) {
-            continue;
-        }
-        match &disk {
-            Some(disk) => report_retained_disk(disk, &shown),
-            None => report_retained(app, entity, &shown).await?,
-        }
-    }
-    let targets = entities.into_iter().map(|entity| Target {
-        entity,
-        namespace: namespace.clone(),
-        name: name.clone(),
+    let names = words.iter().skip(usize::from(kind.is_some()));
+    let targets = names.map(|name| match kind {
+        Some(kind) if !has_kind(name) => qualified(kind, name),
+        _ => DeletionTarget::named(name),
     });
-    Ok(targets.collect())
+    targets.collect()
 }
 
-/// Prints which volume of a data disk stays.
-fn report_retained_disk(disk: &DiskObject, shown: &str) {
-    let (volume, host) = (&disk.status.volume, &disk.status.host);
-    output::note(&format!(
-        "{shown}: volume {volume} stays on host {host}, as its deletionPolicy says"
-    ));
+fn has_kind(name: &str) -> bool {
+    let word = name.split_once('/').map(|(word, _)| word);
+    word.is_some_and(|word| ObjectKind::named(word).is_some())
 }
 
-/// Prints what stays on the host of a VSI that is forgotten.
-async fn report_retained(app: &App, entity: &EntityId, shown: &str) -> Result<(), ExitProblem> {
-    if entity.kind().as_str() != kind::VSI {
-        return Ok(());
-    }
-    let vsi = app.fleet.vsis().of(entity).await?;
-    let host = vsi.map(|vsi| vsi.status.host).unwrap_or_default();
-    output::note(&format!(
-        "{shown}: its domain, its boot disk and everything else stay on host {host}, as its \
-         deletionPolicy says, and its guest is not stopped; `vsiflow adopt` manages it again"
-    ));
-    Ok(())
+fn qualified(kind: ObjectKind, name: &str) -> DeletionTarget {
+    DeletionTarget::named(format!("{}/{name}", kind.word()))
 }
 
+/// The objects of documents: types and quotas last, so that they count as long as there is anything else.
 fn described(documents: &Resolved) -> Vec<DeletionTarget> {
-    let nothing =
-        documents.vsis.is_empty() && documents.pools.is_empty() && documents.groups.is_empty();
-    let nothing = nothing && documents.types.is_empty() && documents.quotas.is_empty();
-    if nothing && documents.data_disks.is_empty() {
-        output::warning(
-            "the documents describe no VSI, pool, group or data disk; nothing is deleted",
-        );
-    }
-    let of_vsi = |vsi: &ResolvedVsi| DeletionTarget {
+    let of_kind =
+        |kind, namespace: &str, name: &str| qualified(kind, &format!("{namespace}/{name}"));
+    let vsis = documents.vsis.iter().map(|vsi| DeletionTarget {
         policy: Some(vsi.desired.deletion_policy),
-        ..DeletionTarget::named(ObjectKind::Vsi, &vsi.desired.namespace, &vsi.desired.name)
-    };
-    let of_disk = |disk: &DesiredDataDisk| DeletionTarget {
-        policy: Some(disk.deletion_policy),
-        ..DeletionTarget::named(ObjectKind::Disk, &disk.namespace, &disk.name)
-    };
-    let of_pool = |pool: &ResolvedPool| {
-        DeletionTarget::named(
+        ..of_kind(ObjectKind::Vsi, &vsi.desired.namespace, &vsi.desired.name)
+    });
+    let pools = documents.pools.iter().map(|pool| DeletionTarget {
+        retains: RetainedTemplates::of(pool).into_iter().collect(),
+        ..of_kind(
             ObjectKind::Pool,
             &pool.desired.namespace,
             &pool.desired.name,
         )
-    };
-    let of_group = |group: &ResolvedGroup| {
-        DeletionTarget::named(ObjectKind::Group, &group.namespace, &group.name)
-    };
-    let of_type =
-        |one: &DesiredServerType| DeletionTarget::named(ObjectKind::Type, "default", &one.name);
-    let of_quota =
-        |one: &DesiredQuota| DeletionTarget::named(ObjectKind::Quota, &one.namespace, &one.name);
-    let types = documents.types.iter().map(of_type);
-    let quotas = documents.quotas.iter().map(of_quota);
-    let groups = documents.groups.iter().map(of_group);
-    let vsis = documents.vsis.iter().map(of_vsi);
-    let pools = documents.pools.iter().map(of_pool);
-    let disks = documents.data_disks.iter().map(of_disk);
-    let all = vsis.chain(pools).chain(groups);
-    all.chain(disks).chain(types).chain(quotas).collect()
+    });
+    let groups = documents.groups.iter().map(|group| DeletionTarget {
+        retains: retained_by_group(group),
+        ..of_kind(ObjectKind::Group, &group.namespace, &group.name)
+    });
+    let disks = documents.data_disks.iter().map(|disk| DeletionTarget {
+        policy: Some(disk.deletion_policy),
+        ..of_kind(ObjectKind::Disk, &disk.namespace, &disk.name)
+    });
+    let types = documents.types.iter();
+    let types = types.map(|server_type| qualified(ObjectKind::Type, &server_type.name));
+    let quotas = documents.quotas.iter();
+    let quotas = quotas.map(|quota| of_kind(ObjectKind::Quota, &quota.namespace, &quota.name));
+    let targets = vsis.chain(pools).chain(groups).chain(disks);
+    let targets: Vec<_> = targets.chain(types).chain(quotas).collect();
+    if targets.is_empty() {
+        output::warning(
+            "the documents describe no VSI, pool, group or data disk; nothing is deleted",
+        );
+    }
+    targets
 }
 
-fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
-    let mut names = args.names.iter().map(String::as_str).peekable();
-    // Accepts `delete vsi NAME`, as kubectl does.
-    let word = names.peek().copied().filter(|_| args.names.len() > 1);
-    let kind = word.and_then(kind_named);
-    if kind.is_some() {
-        names.next();
+fn retained_by_group(group: &ResolvedGroup) -> Vec<RetainedTemplates> {
+    let retained = group
+        .items()
+        .filter_map(|item| RetainedTemplates::of(&item.pool));
+    retained.collect()
+}
+
+/// Says what stays, and waits for the deletions, then for the pools that make deleted members again.
+struct Deletions(ActionReport);
+
+#[async_trait]
+impl FollowUp for Deletions {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            acted.finished.iter().for_each(say_finished);
+            acted.targets.iter().for_each(say_retained);
+        }
+        let (pools, deleted): (Vec<_>, Vec<_>) = acted
+            .targets
+            .iter()
+            .partition(|one| one.object.effect == ActEffect::MakesAgain);
+        let is_left = acted.is_left_to_others(&self.0.wait) && session.worked_on().is_none();
+        let mut exit = Exit::Done;
+        if is_left {
+            for ActedTarget { target, object } in deleted {
+                let recorded = match object.effect {
+                    ActEffect::Forgotten => "will be forgotten",
+                    _ => self.0.recorded.as_ref(),
+                };
+                output::line(&format!("{} {recorded}", target.shown()));
+            }
+        } else {
+            exit = acting::await_outcomes(common, &self.0, session, deleted).await?;
+        }
+        for ActedTarget { target, .. } in &pools {
+            let pool = target.shown();
+            output::note(&format!(
+                "{pool} makes its deleted members again; `vsiflow scale` has it have fewer"
+            ));
+        }
+        if is_left || acted.stays() || pools.is_empty() {
+            return Ok(exit);
+        }
+        let of_pools = ActionReport {
+            wait: self.0.wait.clone(),
+            ..ActionReport::default()
+        };
+        let made_again = acting::await_outcomes(common, &of_pools, session, pools).await?;
+        Ok(exit.max(made_again))
     }
-    let of = |name: &str| {
-        let before = name.split_once('/');
-        let prefix = before.and_then(|(kind_word, rest)| Some((kind_named(kind_word)?, rest)));
-        let (kind, name) = prefix.unwrap_or((kind.unwrap_or(ObjectKind::Vsi), name));
-        DeletionTarget::named(kind, &args.namespace, name)
+}
+
+fn say_finished(object: &ActedObject) {
+    let word = object.kind.word();
+    if object.effect == ActEffect::UnreadableForgotten {
+        output::line(&format!(
+            "{word}/{} is forgotten: it could not be read; what it has on its host stays there",
+            object.uid
+        ));
+        return;
+    }
+    let label = match object.kind.names() {
+        NameScope::Journal => object.name.clone(),
+        NameScope::Namespace | NameScope::Host => work::label(&object.namespace, &object.name),
     };
-    names.map(of).collect()
+    output::line(&format!("{word}/{label} deleted"));
+}
+
+fn say_retained(ActedTarget { target, object }: &ActedTarget) {
+    let Some(RetainedOnHost { host, volume }) = &object.retained else {
+        return;
+    };
+    let shown = target.shown();
+    output::note(&match volume {
+        Some(volume) => {
+            format!("{shown}: volume {volume} stays on host {host}, as its deletionPolicy says")
+        }
+        None => format!(
+            "{shown}: its domain, its boot disk and everything else stay on host {host}, as its \
+             deletionPolicy says, and its guest is not stopped; `vsiflow adopt` manages it again"
+        ),
+    });
 }

@@ -1,13 +1,17 @@
 //! `host`: manages hosts, and shows what is on them.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use serde_json::json;
+use vsiflow_api::{ActAnswer, ActEffect, ActedObject, HostAct, MaintainHostRequest, Problem};
 use vsiflow_workflows::{
     fleet::{CheckOutcome, Checking, DrainedVsi, HostCheck, InventoryItem},
     spec::HostSettings,
 };
 
+use super::acting::{self, Acted, Action, ActionReport, FollowUp, Turn};
 use crate::{
-    actor,
     args::{
         CheckArgs, Common, DrainArgs, HostArgs, HostCommand, InventoryArgs, OutputFormat,
         UncordonArgs, WaitArgs,
@@ -15,6 +19,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, table},
+    service::{self, ServiceSession},
     work,
 };
 
@@ -85,144 +90,205 @@ fn print_checks(checks: &[HostCheck]) {
     }
 }
 
+/// Has something done with a host.
+async fn maintain(
+    common: &Common,
+    request: MaintainHostRequest,
+    follow_up: &dyn FollowUp,
+) -> CommandOutcome {
+    let action = Action {
+        request,
+        selection: None,
+        follow_up,
+    };
+    acting::carry_out(common, &action).await
+}
+
 async fn cordon(common: &Common, host: &str) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    app.fleet
-        .hosts()
-        .cordon(host, actor::by(&common.reason))
-        .await?;
-    output::line(&format!("host/{host} cordoned"));
-    app.close().await;
-    Ok(Exit::Done)
+    let request = MaintainHostRequest::new(HostAct::Cordon, host, &common.reason);
+    maintain(common, request, &MaintainedHost::awaiting(None)).await
 }
 
 async fn accept(common: &Common, host: &str) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let by = actor::by(&common.reason);
-    let (machine, going_on) = app.fleet.hosts().accept(host, by).await?;
-    output::line(&format!("host/{host} accepted: {machine}"));
-    let targets = work::targets_of(&app, &going_on).await?;
-    work::see_through(app, common, &WaitArgs::always(None), &targets).await
+    let request = MaintainHostRequest::new(HostAct::Accept, host, &common.reason);
+    maintain(common, request, &MaintainedHost::awaiting(None)).await
 }
 
 async fn uncordon(common: &Common, args: UncordonArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let (host, by) = (&args.host.name, actor::by(&common.reason));
-    let started = app.fleet.hosts().uncordon(host, args.start, by).await?;
-    output::line(&format!("host/{host} uncordoned"));
-    let targets = work::targets_of(&app, &started).await?;
-    work::see_through(app, common, &WaitArgs::always(args.timeout), &targets).await
+    let request = MaintainHostRequest {
+        start: args.start,
+        ..MaintainHostRequest::new(HostAct::Uncordon, &args.host.name, &common.reason)
+    };
+    maintain(common, request, &MaintainedHost::awaiting(args.timeout)).await
 }
 
 async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
-    if args.dry_run {
-        return plan_drain(common, &args).await;
-    }
-    let app = App::open_to_work(common).await?;
-    let host = &args.host.name;
-    if args.asks() {
-        confirm_moves(&app, &args).await?;
-    }
-    let (mut targets, mut some_remain) = (Vec::new(), false);
-    if args.moves {
-        let by = actor::by(&common.reason);
-        let (vsis, pools) = Box::pin(app.fleet.hosts().drain_moving(host, by)).await?;
-        some_remain = !args.stop && vsis.iter().any(|vsi| !vsi.moves);
-        show_drain(&vsis, args.output)?;
-        for pool in pools {
-            targets.push(work::pool_of(&app, &pool).await?);
-        }
-    }
-    if args.stop {
-        let (how, by) = (args.grace.gracefully(), actor::by(&common.reason));
-        let stopped = app.fleet.hosts().drain(host, how, by).await?;
-        targets.extend(work::targets_of(&app, &stopped).await?);
-    }
-    if args.output.is_none() {
-        output::line(&format!("host/{host} cordoned"));
-    }
-    warn_of_unreadable(&app, host).await?;
-    let wait = WaitArgs {
-        wait: args.stop || args.wait,
-        timeout: args.bound.wait_timeout,
+    let how = args.grace.gracefully();
+    let mut request = MaintainHostRequest {
+        stop: args.stop,
+        moves: args.moves,
+        grace_period_seconds: how.timeout_s,
+        force: how.force,
+        ..MaintainHostRequest::new(HostAct::Drain, &args.host.name, &common.reason)
     };
-    if !args.stop {
-        work::report_recorded(&app, &wait, &targets, "makes members on other hosts");
+    if args.dry_run || args.asks() {
+        let plan = MaintainHostRequest {
+            dry_run: true,
+            ..request.clone()
+        };
+        let planned = Box::pin(service::call(common, plan)).await?;
+        if args.dry_run {
+            return show_plan(&args, &planned);
+        }
+        confirm_moves(&args.host.name, &planned.drained)?;
+        let moving = planned.drained.into_iter().filter(|vsi| vsi.moves);
+        request.agreed = Some(moving.map(|vsi| vsi.uid).collect());
     }
-    let exit = Box::pin(work::see_through(app, common, &wait, &targets)).await?;
-    Ok(if some_remain {
-        exit.max(Exit::Blocked)
-    } else {
-        exit
-    })
+    let drained = MaintainedHost {
+        shown: args.moves.then_some(args.output),
+        is_emptied: !args.moves || args.stop,
+        report: ActionReport {
+            wait: WaitArgs {
+                wait: args.stop || args.wait,
+                timeout: args.bound.wait_timeout,
+            },
+            recorded: "makes members on other hosts".into(),
+            done: "",
+        },
+    };
+    maintain(common, request, &drained).await
 }
 
-async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
-    let app = App::open_to_record(common).await?;
-    let host = &args.host.name;
-    let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
-    show_drain(&vsis, args.output)?;
-    let obstacles = Box::pin(async {
-        let mut exit = Exit::Done;
-        for vsi in &vsis {
-            exit = exit.max(foresee_drain(&app, args, vsi).await?);
+/// Says what became of a host and its VSIs, then waits for what is worked on.
+struct MaintainedHost {
+    /// The format of what moves and what stays; `None` if nothing is moved.
+    shown: Option<Option<OutputFormat>>,
+    /// Whether no VSI is to stay on it.
+    is_emptied: bool,
+    report: ActionReport,
+}
+
+impl MaintainedHost {
+    fn awaiting(timeout: Option<Duration>) -> Self {
+        Self {
+            shown: None,
+            is_emptied: true,
+            report: ActionReport {
+                wait: WaitArgs::always(timeout),
+                ..ActionReport::default()
+            },
         }
-        Ok::<_, ExitProblem>(exit)
-    });
-    let exit = match args.output {
-        Some(_) => output::aside(obstacles).await?,
-        None => obstacles.await?,
-    };
-    if args.output.is_none() {
-        output::line(&format!("host/{host} would be cordoned"));
     }
-    warn_of_unreadable(&app, host).await?;
-    app.close().await;
+
+    fn say(&self, acted: &Acted) -> Result<(), ExitProblem> {
+        if let Some(format) = self.shown {
+            show_drain(&acted.drained, format)?;
+        }
+        if self.shown.flatten().is_none() {
+            acted.finished.iter().for_each(say_host);
+        }
+        warn_of_unreadable(&acted.warnings);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl FollowUp for MaintainedHost {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            self.say(acted)?;
+        }
+        let exit = self.report.follow(common, session, acted, turn).await?;
+        let some_remain = !self.is_emptied && acted.drained.iter().any(|vsi| !vsi.moves);
+        Ok(if some_remain {
+            exit.max(Exit::Blocked)
+        } else {
+            exit
+        })
+    }
+}
+
+fn say_host(object: &ActedObject) {
+    let host = &object.name;
+    output::line(&match (object.effect, &object.machine) {
+        (ActEffect::Accepted, Some(machine)) => format!("host/{host} accepted: {machine}"),
+        (ActEffect::Uncordoned, _) => format!("host/{host} uncordoned"),
+        _ => format!("host/{host} cordoned"),
+    });
+}
+
+/// Shows what a drain would do, and what would keep VSIs on the host.
+fn show_plan(args: &DrainArgs, planned: &ActAnswer) -> CommandOutcome {
+    show_drain(&planned.drained, args.output)?;
+    let mut exit = Exit::Done;
+    for vsi in &planned.drained {
+        let refusals = planned.objects.iter();
+        let refusal = refusals.filter(|object| object.uid == vsi.uid);
+        let refusal = refusal.filter_map(|object| object.problem.clone()).next();
+        exit = exit.max(foresee(args, vsi, refusal));
+    }
+    if args.output.is_none() {
+        output::line(&format!("host/{} would be cordoned", args.host.name));
+    }
+    warn_of_unreadable(&planned.warnings);
     Ok(exit)
 }
 
-/// Reports what would keep a VSI on the host; returns the exit.
-async fn foresee_drain(app: &App, args: &DrainArgs, vsi: &DrainedVsi) -> CommandOutcome {
+/// Reports what would become of a VSI; returns the exit.
+fn foresee(args: &DrainArgs, vsi: &DrainedVsi, refusal: Option<Problem>) -> Exit {
     let label = format!("vsi/{}", work::label(&vsi.namespace, &vsi.name));
-    if vsi.moves {
-        let vsis = app.fleet.vsis();
-        let refusal = vsis.deletion_refusal(&vsi.namespace, &vsi.name).await?;
-        if refusal.is_some() {
-            return Ok(output::foreseen(&label, "moved (dry run)", refusal));
-        }
+    let say = |line: &str| {
         if args.output.is_none() {
-            output::line(&format!(
+            output::line(line);
+        } else {
+            output::note(line);
+        }
+    };
+    if let Some(refusal) = refusal {
+        say(&format!("{label} would not be moved (dry run)"));
+        output::problem(&ExitProblem {
+            exit: Exit::Blocked,
+            ..refusal.into()
+        });
+        return Exit::Blocked;
+    }
+    if vsi.moves {
+        if args.output.is_none() {
+            say(&format!(
                 "{label}: loses the {}",
                 vsi.loses.join(" and the ")
             ));
         }
-        return Ok(Exit::Done);
+        return Exit::Done;
     }
     if !args.stop {
-        return Ok(Exit::Blocked);
+        return Exit::Blocked;
     }
     if args.output.is_none() {
-        output::line(&format!("{label} would be shut down (dry run)"));
+        say(&format!("{label} would be shut down (dry run)"));
     }
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Warns of VSIs whose records cannot be read.
-async fn warn_of_unreadable(app: &App, host: &str) -> Result<(), ExitProblem> {
-    for unreadable in app.fleet.hosts().unreadable(host).await? {
+fn warn_of_unreadable(warnings: &[Problem]) {
+    for unreadable in warnings {
         output::warning(&format!(
             "it may run there still: {unreadable}. {}",
             unreadable.remedy
         ));
     }
-    Ok(())
 }
 
 /// Asks for confirmation before members are deleted on this host and made on others.
-async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
-    let host = &args.host.name;
-    let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
-    let moved = vsis.iter().filter(|vsi| vsi.moves);
+fn confirm_moves(host: &str, drained: &[DrainedVsi]) -> Result<(), ExitProblem> {
+    let moved = drained.iter().filter(|vsi| vsi.moves);
     let names: Vec<_> = moved
         .map(|vsi| {
             let label = work::label(&vsi.namespace, &vsi.name);
@@ -230,13 +296,12 @@ async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
         })
         .collect();
     if names.is_empty() {
-        Ok(())
-    } else {
-        work::confirm(
-            &format!("delete on {host} and make elsewhere {}", names.join(", ")),
-            args.agreed.as_deref(),
-        )
+        return Ok(());
     }
+    work::confirm(&format!(
+        "delete on {host} and make elsewhere {}",
+        names.join(", ")
+    ))
 }
 
 fn show_drain(vsis: &[DrainedVsi], format: Option<OutputFormat>) -> Result<(), ExitProblem> {

@@ -8,7 +8,7 @@ use vsiflow_workflows::fleet::VsiOverview;
 use super::graph_pane::LiveGraphs;
 use crate::{
     args::{Cli, CliCommand},
-    daemon::{self, Forwarded, forward_asking},
+    daemon::{self, Forwarded, forward_printing},
     work::CommandDocuments,
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn forward(
 ) -> Forwarded {
     let graphs = || LiveGraphs::where_drawn(&cli.common, true);
     let Some(mut graphs) = waits(&cli.command).then(graphs).flatten() else {
-        return forward_asking(place, cli, words, documents, &daemon::show).await;
+        return forward_printing(place, words, documents, daemon::show).await;
     };
     let named = NamedObjects::of(&words, documents);
     let above = graphs.above();
@@ -38,7 +38,7 @@ pub(super) async fn forward(
         };
         tokio::select! {
             biased;
-            done = forward_asking(place, cli, words, documents, &print) => done,
+            done = forward_printing(place, words, documents, &print) => done,
             never = drawing => never,
         }
     };
@@ -51,7 +51,6 @@ fn waits(command: &CliCommand) -> bool {
     let wait = match command {
         CliCommand::Apply(args) => args.wait.clone(),
         CliCommand::Create(args) => args.wait.clone(),
-        CliCommand::Rebuild(args) => args.wait.clone(),
         _ => return false,
     };
     wait.wait || wait.timeout.is_some()

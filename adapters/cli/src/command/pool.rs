@@ -1,48 +1,45 @@
 //! `scale`, `cordon`, `uncordon` and `output`: pools, groups and their members.
 
-use vsiflow_engine::executor::By;
+use async_trait::async_trait;
+use vsiflow_api::{CordonMembersRequest, ScaleRequest};
 
+use super::acting::{self, Acted, Action, ActionReport, FollowUp, Turn};
 use crate::{
-    actor,
-    args::{Common, CordonArgs, OutputArgs, ScaleArgs, without_kind},
+    args::{Common, CordonArgs, ObjectKind, OutputArgs, ScaleArgs},
     compose::App,
-    exit::{CommandOutcome, Exit, ExitProblem},
+    exit::{CommandOutcome, Exit},
     output,
-    work::{self, Target},
+    service::ServiceSession,
 };
 
 pub(super) async fn scale(common: &Common, args: ScaleArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let (namespace, name) = (&args.pool.namespace, args.pool.name());
-    let by = actor::by(&common.reason);
-    if args.pool.is_group() || args.of_group.is_some() {
-        return scale_group(app, common, &args, by).await;
-    }
-    app.fleet
-        .pools()
-        .scale(namespace, &name, args.replicas, by)
-        .await?;
-    let targets = [work::pool_named(&app, namespace, &name).await?];
-    let outcome = format!("is to have {} members", args.replicas);
-    work::report_recorded(&app, &args.wait, &targets, &outcome);
-    work::see_through(app, common, &args.wait, &targets).await
-}
-
-async fn scale_group(app: App, common: &Common, args: &ScaleArgs, by: By) -> CommandOutcome {
-    let (namespace, name) = (&args.pool.namespace, args.pool.name());
-    let Some(pool) = &args.of_group else {
-        let message = "a group has several pools";
-        let remedy = "name one of them with --pool; `vsiflow describe group/NAME` lists them";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    let (kind, outcome) = match &args.of_group {
+        Some(pool) => (
+            ObjectKind::Group,
+            format!("is to have {} members in pool {pool}", args.replicas),
+        ),
+        None if args.pool.is_group() => (ObjectKind::Group, String::new()),
+        None => (
+            ObjectKind::Pool,
+            format!("is to have {} members", args.replicas),
+        ),
     };
-    app.fleet
-        .groups()
-        .scale(namespace, &name, pool, args.replicas, by)
-        .await?;
-    let targets = [work::group_named(&app, namespace, &name).await?];
-    let outcome = format!("is to have {} members in pool {pool}", args.replicas);
-    work::report_recorded(&app, &args.wait, &targets, &outcome);
-    work::see_through(app, common, &args.wait, &targets).await
+    let action = Action {
+        request: ScaleRequest {
+            namespace: args.pool.namespace.clone(),
+            name: format!("{}/{}", kind.word(), args.pool.name()),
+            pool: args.of_group,
+            replicas: args.replicas,
+            reason: common.reason.clone(),
+        },
+        selection: None,
+        follow_up: &ActionReport {
+            wait: args.wait,
+            recorded: outcome.into(),
+            done: "",
+        },
+    };
+    acting::carry_out(common, &action).await
 }
 
 /// Prints the outputs of a group.
@@ -68,24 +65,57 @@ pub(super) async fn output(common: &Common, args: OutputArgs) -> CommandOutcome 
     Ok(Exit::Done)
 }
 
+/// Has pools leave members out, or not any more.
 pub(super) async fn cordon(common: &Common, args: CordonArgs, on: bool) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let mut targets: Vec<Target> = Vec::new();
-    for name in &args.names {
-        let (name, by) = (without_kind(name), actor::by(&common.reason));
-        let pool = app
-            .fleet
-            .pools()
-            .cordon_member(&args.namespace, name, on, by);
-        let pool = work::pool_of(&app, &Box::pin(pool).await?).await?;
-        output::line(&if on {
-            format!("vsi/{name} is cordoned: {} leaves it out", pool.shown())
-        } else {
-            format!("vsi/{name} is uncordoned")
-        });
-        if !targets.iter().any(|target| target.entity == pool.entity) {
-            targets.push(pool);
+    let action = Action {
+        request: CordonMembersRequest {
+            namespace: args.namespace,
+            names: args.names,
+            on,
+            reason: common.reason.clone(),
+        },
+        selection: None,
+        follow_up: &CordonedMembers {
+            on,
+            report: ActionReport {
+                wait: args.wait,
+                ..ActionReport::default()
+            },
+        },
+    };
+    acting::carry_out(common, &action).await
+}
+
+/// Says which members are left out, then waits for their pools.
+struct CordonedMembers {
+    on: bool,
+    report: ActionReport,
+}
+
+#[async_trait]
+impl FollowUp for CordonedMembers {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            for pool in &acted.targets {
+                for member in &pool.object.members {
+                    output::line(&if self.on {
+                        let shown = pool.target.shown();
+                        format!("vsi/{member} is cordoned: {shown} leaves it out")
+                    } else {
+                        format!("vsi/{member} is uncordoned")
+                    });
+                }
+            }
         }
+        if acted.is_left_to_others(&self.report.wait) {
+            return Ok(Exit::Done);
+        }
+        self.report.follow(common, session, acted, turn).await
     }
-    work::see_through(app, common, &args.wait, &targets).await
 }

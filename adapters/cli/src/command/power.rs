@@ -3,11 +3,12 @@
 use vsiflow_api::{Act, ActRequest};
 use vsiflow_workflows::{fleet::ShutdownPolicy, record::PowerAction};
 
-use super::acting::{self, Action};
+use super::acting::{self, Action, ActionReport};
 use crate::{
     args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
     exit::CommandOutcome,
     output,
+    work::SelectedObjects,
 };
 
 pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) -> CommandOutcome {
@@ -40,10 +41,11 @@ async fn set_global_pause(common: &Common, on: bool) -> CommandOutcome {
     let action = Action {
         request: ActRequest::new(act, "", &common.reason),
         selection: None,
-        wait: WaitArgs::default(),
-        recorded: "",
-        done: "",
-        follow: acting::see_through,
+        follow_up: &ActionReport {
+            wait: WaitArgs::default(),
+            recorded: "".into(),
+            done: "",
+        },
     };
     let done = acting::carry_out(common, &action).await;
     done.inspect(|_| output::line(shown))
@@ -68,11 +70,12 @@ async fn run(
             force: how.force,
             ..ActRequest::new(action.into(), &targets.namespace, &common.reason)
         },
-        selection: targets.selected(),
-        wait,
-        recorded: past_tense(action),
-        done: "",
-        follow: acting::see_through,
+        selection: SelectedObjects::of(targets),
+        follow_up: &ActionReport {
+            wait,
+            recorded: past_tense(action).into(),
+            done: "",
+        },
     };
     acting::carry_out(common, &action).await
 }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use vsiflow_api::{DeleteRequest, DeletionTarget};
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::LeftOut, record::kind, spec::Resolved};
 
-use super::delete::{DeletionTarget, delete};
+use super::delete;
 use crate::{
-    args::{Common, ObjectKind, PruneArgs, WaitArgs},
+    args::{Common, PruneArgs, WaitArgs},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -108,17 +109,24 @@ pub(crate) async fn prune(
     common: &Common,
     left: Vec<LeftOut>,
 ) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for one in left {
+    for one in &left {
         output::note(&format!(
             "{} is pruned: it no longer has a document",
-            shown(&one)
+            shown(one)
         ));
-        let kind = ObjectKind::named(one.kind).unwrap_or(ObjectKind::Vsi);
-        let doomed = DeletionTarget::named(kind, one.namespace, one.name);
-        targets.extend(delete(app, common, doomed, false).await?);
     }
-    Ok(targets)
+    let names = left
+        .iter()
+        .map(|one| format!("{}/{}/{}", one.kind, one.namespace, one.name));
+    let request = DeleteRequest {
+        namespace: "default".to_owned(),
+        objects: names.map(DeletionTarget::named).collect(),
+        orphan: false,
+        release: false,
+        ignore_not_found: true,
+        reason: common.reason.clone(),
+    };
+    delete::record(app, request).await
 }
 
 /// The rest of a wait that began at `begun`.

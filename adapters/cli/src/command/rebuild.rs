@@ -1,34 +1,70 @@
 //! `rebuild`: replaces the boot disks of VSIs with new ones.
 
-use vsiflow_workflows::fleet::ReplacementPlace;
+use async_trait::async_trait;
+use vsiflow_api::{RebuildRequest, RebuildTarget};
 
+use super::acting::{self, Acted, Action, ActionReport, FollowUp, Turn};
 use crate::{
-    actor,
     args::{Common, RebuildArgs},
-    compose::App,
     exit::CommandOutcome,
-    output, work,
+    output,
+    service::ServiceSession,
+    work::{Destruction, SelectedObjects},
 };
 
 pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    // All names are looked up first, so that a typing error changes nothing.
-    let targets = work::chosen(&app, &args.targets).await?;
-    if args.targets.names.is_empty() {
-        work::confirm_destruction(&args.destroy, "rebuild", &targets)?;
-    }
-    let room = ReplacementPlace::of(args.in_place);
-    for target in &targets {
-        let by = actor::by(&common.reason);
-        let (namespace, name) = (&target.namespace, &target.name);
-        let (_, plan) = app.fleet.vsis().rebuild(namespace, name, room, by).await?;
-        for lost in &plan.destroys {
-            output::line(&format!("{}: destroys {}", target.shown(), lost.object));
+    let targets = &args.targets;
+    let vsis = targets.names.iter().map(|name| RebuildTarget {
+        name: name.clone(),
+        uid: None,
+    });
+    let selection = SelectedObjects::of(targets).map(|vsis| SelectedObjects {
+        destroys: Some(Destruction {
+            verb: "rebuild",
+            args: &args.destroy,
+        }),
+        ..vsis
+    });
+    let action = Action {
+        request: RebuildRequest {
+            namespace: targets.namespace.clone(),
+            vsis: vsis.collect(),
+            in_place: args.in_place,
+            reason: common.reason.clone(),
+        },
+        selection,
+        follow_up: &Rebuilds(ActionReport {
+            wait: args.wait,
+            recorded: "is to be rebuilt".into(),
+            done: "",
+        }),
+    };
+    acting::carry_out(common, &action).await
+}
+
+/// Says what is lost and what stays, then waits.
+struct Rebuilds(ActionReport);
+
+#[async_trait]
+impl FollowUp for Rebuilds {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            for rebuilt in &acted.targets {
+                let (shown, plan) = (rebuilt.target.shown(), rebuilt.object.plan.iter());
+                for lost in plan.clone().flat_map(|plan| &plan.destroys) {
+                    output::line(&format!("{shown}: destroys {}", lost.object));
+                }
+                for kept in plan.flat_map(|plan| &plan.keeps) {
+                    output::line(&format!("{shown}: keeps {kept}"));
+                }
+            }
         }
-        for stays in &plan.keeps {
-            output::line(&format!("{}: keeps {stays}", target.shown()));
-        }
+        self.0.follow(common, session, acted, turn).await
     }
-    work::report_recorded(&app, &args.wait, &targets, "is to be rebuilt");
-    work::see_through(app, common, &args.wait, &targets).await
 }

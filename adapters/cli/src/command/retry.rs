@@ -2,10 +2,11 @@
 
 use vsiflow_api::{Act, ActRequest};
 
-use super::acting::{self, Action};
+use super::acting::{self, Action, ActionReport};
 use crate::{
-    args::{Common, RetryArgs},
+    args::{Common, ObjectKind, RetryArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
+    work::SelectedObjects,
 };
 
 pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
@@ -29,11 +30,17 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
             host: host.filter(|_| unsettled),
             ..ActRequest::new(Act::Retry, &args.namespace, &common.reason)
         },
-        selection: selects.then_some(&args.selection),
-        wait: args.wait,
-        recorded: "is tried again",
-        done: "is settled",
-        follow: acting::see_through,
+        selection: selects.then_some(SelectedObjects {
+            kind: ObjectKind::Vsi,
+            namespace: &args.namespace,
+            selection: &args.selection,
+            destroys: None,
+        }),
+        follow_up: &ActionReport {
+            wait: args.wait,
+            recorded: "is tried again".into(),
+            done: "is settled",
+        },
     };
     acting::carry_out(common, &action).await
 }

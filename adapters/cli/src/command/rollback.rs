@@ -1,14 +1,19 @@
 //! `rollback`: returns a VSI to its previous desired state, or a pool to its previous template.
 
-use super::apply;
+use async_trait::async_trait;
+use vsiflow_api::RollbackPoolRequest;
+
+use super::{
+    acting::{self, Acted, Action, ActionReport, FollowUp, Turn},
+    apply,
+};
 use crate::{
-    actor,
     args::{Common, ObjectKind, RollbackArgs},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    service::ServiceSession,
     shards::local_documents,
-    work,
 };
 
 pub(super) async fn run(common: &Common, args: RollbackArgs) -> CommandOutcome {
@@ -54,14 +59,43 @@ async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcom
     if args.dry_run {
         return Err(unusable("--dry-run is not offered for pools"));
     }
-    let app = App::open_to_work(common).await?;
-    let (namespace, by) = (&args.namespace, actor::by(&common.reason));
-    let (_, plan) = app.fleet.pools().rollback(namespace, name, by).await?;
-    output::plan::changes(&plan);
-    let targets = [work::pool_named(&app, namespace, name).await?];
-    let outcome = "goes back to the template before";
-    work::report_recorded(&app, &args.wait, &targets, outcome);
-    work::see_through(app, common, &args.wait, &targets).await
+    let action = Action {
+        request: RollbackPoolRequest {
+            namespace: args.namespace.clone(),
+            name: format!("{}/{name}", ObjectKind::Pool.word()),
+            reason: common.reason.clone(),
+        },
+        selection: None,
+        follow_up: &PoolRollback(ActionReport {
+            wait: args.wait.clone(),
+            recorded: "goes back to the template before".into(),
+            done: "",
+        }),
+    };
+    acting::carry_out(common, &action).await
+}
+
+/// Says what changes, then waits.
+struct PoolRollback(ActionReport);
+
+#[async_trait]
+impl FollowUp for PoolRollback {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            let plans = acted
+                .targets
+                .iter()
+                .filter_map(|pool| pool.object.plan.as_ref());
+            plans.for_each(output::plan::changes);
+        }
+        self.0.follow(common, session, acted, turn).await
+    }
 }
 
 fn unusable(message: &str) -> ExitProblem {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use vsiflow_api::{DeleteRequest, DeletionTarget};
 use vsiflow_engine::executor::By;
 use vsiflow_workflows::{
-    fleet::{ErrorKind, ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
+    fleet::{ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
     spec::Resolved,
 };
 
-use super::apply;
+use super::{apply, delete::carry_out};
 use crate::{
     actor,
     args::{
@@ -106,49 +107,19 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
 }
 
 async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let namespace = &args.namespace;
-    // All names are looked up first, so that a typing error deletes nothing.
-    let there = there(&app, &args).await?;
-    let mut targets = Vec::new();
-    for name in there {
-        let by = actor::by(&common.reason);
-        let entity = app
-            .fleet
-            .snapshots()
-            .delete(namespace, name, args.orphan, by);
-        targets.push(Target {
-            entity: entity.await?,
-            namespace: namespace.clone(),
-            name: name.to_owned(),
-        });
-    }
-    let (recorded, done) = if args.orphan {
-        (
-            "will be forgotten",
-            "is forgotten; its host was not touched",
-        )
-    } else {
-        ("will be deleted", "deleted")
+    let names = args
+        .names
+        .iter()
+        .map(|name| format!("{SNAPSHOT}{}", bare(name)));
+    let request = DeleteRequest {
+        namespace: args.namespace.clone(),
+        objects: names.map(DeletionTarget::named).collect(),
+        orphan: args.orphan,
+        release: false,
+        ignore_not_found: args.ignore_not_found,
+        reason: common.reason.clone(),
     };
-    work::report_recorded(&app, &args.wait, &targets, recorded);
-    let until = work::Until::Decided;
-    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
-    app.close().await;
-    Ok(exit)
-}
-
-/// The names to delete; those without a snapshot are refused or ignored.
-async fn there<'a>(app: &App, args: &'a SnapshotDeleteArgs) -> Result<Vec<&'a str>, ExitProblem> {
-    let mut there = Vec::new();
-    for name in args.names.iter().map(|name| bare(name)) {
-        match app.fleet.snapshots().find(&args.namespace, name).await {
-            Ok(_) => there.push(name),
-            Err(error) if args.ignore_not_found && error.kind == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(there)
+    carry_out(common, request, None, args.wait).await
 }
 
 /// `create --from`: makes new VSIs with the disks of a snapshot.

@@ -78,7 +78,7 @@ pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Sends a command to a daemon, and passes its output on.
-pub(super) async fn forward_printing(
+pub(crate) async fn forward_printing(
     place: &DaemonAddress,
     args: Vec<String>,
     documents: &CommandDocuments,

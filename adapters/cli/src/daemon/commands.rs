@@ -5,16 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
-use vsiflow_api::{
-    CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
-};
+use vsiflow_api::{CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem};
 use vsiflow_engine::{low_priority, model::Actor};
 use vsiflow_file::InputText;
 
-use super::{
-    access::{self, ApiAccess},
-    words,
-};
+use super::{access::ApiAccess, words};
 use crate::{
     actor,
     args::{Cli, Common},
@@ -67,12 +62,11 @@ impl Commands for CallersCommands {
         }
     }
 
-    fn needs(&self, args: &[String]) -> Result<Rights, Problem> {
+    fn check(&self, args: &[String]) -> Result<(), Problem> {
         let cli = command_line(args).ok_or_else(unknown)?;
         match ApiAccess::of(&cli) {
-            ApiAccess::Changes if access::operates(&cli) => Ok(Rights::Operate),
-            ApiAccess::Changes => Ok(Rights::Everything),
-            ApiAccess::Stays if self.stays() => Ok(Rights::Everything),
+            ApiAccess::Changes => Ok(()),
+            ApiAccess::Stays if self.stays() => Ok(()),
             // The caller continues trying to get the directory for itself.
             ApiAccess::Stays => Err(passing()),
             ApiAccess::Here => Err(unknown()),

@@ -14,16 +14,16 @@
 mod access;
 mod client;
 mod commands;
-mod consent;
 mod place;
 mod server;
 pub(crate) mod socket;
 mod words;
 
 pub(crate) use access::{ApiAccess, refused};
-pub(crate) use client::{Forwarded, Silence, ask, ask_at, console, file, may_forward, show};
+pub(crate) use client::{
+    Forwarded, Silence, ask, ask_at, console, file, forward_printing, may_forward, show,
+};
 pub(crate) use commands::{api_problem, command_line, documents_of};
-pub(crate) use consent::forward_asking;
 pub(crate) use place::{
     RETRY_DELAY, SILENT, TIMEOUT, VIEW_SILENT, place, silent, unanswered_view_socket,
 };

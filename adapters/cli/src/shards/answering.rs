@@ -23,9 +23,7 @@ use super::{
     under_way::{PanickedRequest, RequestsUnderWay},
 };
 use crate::{
-    actor,
-    args::{CliCommand, SnapshotCommand},
-    daemon,
+    actor, daemon,
     ending::defect,
     exit::{CommandOutcome, ExitProblem},
     output::{self, sink},
@@ -116,7 +114,11 @@ async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Sec
         CommandPart::ReportNetworks(questions) => text(&networks::report(holder, questions).await),
         CommandPart::EndNetworks(group) => text(&networks::end_of_group(holder, group).await),
         CommandPart::Answer(request) => {
-            text(&Box::pin(api::answer(holder, request.clone(), incoming.begun)).await)
+            let begun = api::BegunBefore {
+                again: incoming.again,
+                is_lost: incoming.begun,
+            };
+            text(&Box::pin(api::answer(holder, request.clone(), begun)).await)
         }
         CommandPart::NoteConsole(note) => {
             text(&consoles::record(holder, note, read.actor.clone(), incoming.begun).await)
@@ -136,11 +138,7 @@ fn text(answer: &impl Serialize) -> Secret {
 /// its socket.
 async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> CommandAnswer {
     let JournalRequest {
-        id,
-        request,
-        begun,
-        again,
-        ..
+        id, request, begun, ..
     } = incoming;
     let sink = Arc::new(sink::OutputSink::default());
     let work = async {
@@ -159,9 +157,6 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
         let Some(mut cli) = cli.filter(|cli| is_asked(&cli.command)) else {
             return refused(unreadable());
         };
-        if again {
-            ignore_absent(&mut cli.command);
-        }
         let (actor, documents) = (
             command.actor.clone(),
             daemon::documents_of(command.request.clone()),
@@ -209,13 +204,4 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
     };
     let exit = Box::pin(sink::with(sink.clone(), work)).await;
     CommandAnswer::new(exit, &sink)
-}
-
-/// Lets a deletion that is begun again succeed if the object is deleted already.
-fn ignore_absent(command: &mut CliCommand) {
-    match command {
-        CliCommand::Delete(args) => args.ignore_not_found = true,
-        CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.ignore_not_found = true,
-        _ => {}
-    }
 }

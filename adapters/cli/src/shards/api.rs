@@ -71,16 +71,26 @@ async fn send(
     Ok(id)
 }
 
+/// What a holder that died had done with a request.
+pub(super) struct BegunBefore {
+    /// It had begun to carry it out.
+    pub(super) again: bool,
+    /// The same, and the request is not repeatable.
+    pub(super) is_lost: bool,
+}
+
 /// Answers a request to the API that concerns this journal.
 pub(super) async fn answer(
     holder: &JournalHolder,
-    request: ForwardedRequest,
-    begun: bool,
+    mut request: ForwardedRequest,
+    begun: BegunBefore,
 ) -> ApiAnswer {
-    if begun && !request.is_repeatable {
+    let BegunBefore { again, is_lost } = begun;
+    if is_lost && !request.is_repeatable {
         let outcome = Err(RemoteProblem::of(&unknown()));
         return ApiAnswer { outcome };
     }
+    request.is_repeated = again;
     let answer = daemon::api(&holder.app).answer(request).await;
     ApiAnswer {
         outcome: Ok(answer),

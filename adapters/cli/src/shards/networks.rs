@@ -20,8 +20,8 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::share::{NetworkInquiry, NetworkSummary};
 use vsiflow_workflows::fleet::{
-    EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkName, NetworkQuestion,
-    NetworkReport, network_in_use,
+    EndedGroup, ErrorKind, Fleet, NetworkEnd, NetworkName, NetworkQuestion, NetworkReport,
+    network_in_use,
 };
 
 use super::{
@@ -123,39 +123,6 @@ async fn is_there(
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Refuses to end networks that something in any journal uses.
-///
-/// # Errors
-/// VSI0746.
-pub(super) async fn refuse_in_use(
-    place: &SetPlace,
-    common: &Common,
-    names: &[NetworkName],
-) -> Result<(), ExitProblem> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut journals = ReadJournals::none(place, common);
-    let found = async {
-        journals.open_all().await?;
-        for (namespace, name) in names {
-            let mut users = Vec::new();
-            for app in journals.open.values() {
-                users.extend(app.fleet.networks().users(namespace, name).await?);
-            }
-            if !users.is_empty() {
-                let failure = Box::new(network_in_use(namespace, name, &users));
-                let kind = ErrorKind::Blocked;
-                return Err(FleetError { kind, failure }.into());
-            }
-        }
-        Ok(())
-    };
-    let found = Box::pin(found).await;
-    journals.close().await;
-    found
 }
 
 /// The networks of a cluster: what journal 0 asks about them, and the last answers.

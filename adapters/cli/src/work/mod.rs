@@ -25,16 +25,15 @@ pub(crate) use one_host::one_host;
 pub(crate) use outcome::{DELETED, FORGOTTEN, report_not_made, say};
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
-    NAMES_AND_SELECTOR, QUESTION, chosen, confirm, confirm_destruction, confirm_several,
-    names_and_selector, nobody_agreed, select_objects,
+    Destruction, SelectedObject, SelectedObjects, confirm, names_and_selector, nobody_agreed,
+    select,
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, HOST, POOL, QUOTA, SNAPSHOT, TYPE, Target, group_named, pool_named, pool_of,
-    print_objects, targets_named, targets_of,
+    DISK, GROUP, HOST, POOL, QUOTA, SNAPSHOT, TYPE, Target, print_objects, targets_named,
+    targets_of,
 };
 pub(crate) use wait::{
-    Reminder, Until, await_pools_of, elapsed, report_deletions, report_recorded, see_through,
-    until_decided, watch,
+    Reminder, Until, elapsed, report_recorded, see_through, until_decided, watch,
 };
 pub(crate) use watch_hosts::{keep_current, watch_hosts};

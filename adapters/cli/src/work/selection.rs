@@ -1,125 +1,119 @@
 //! Finds the objects of a command that selects them, and confirms destructive commands.
 
-use vsiflow_engine::model::{EntityId, Name};
-use vsiflow_workflows::{fleet::Fleets, kinds::ListedObject};
+use vsiflow_api::TableRequest;
+use vsiflow_workflows::kinds::TableQuery;
 
-use super::{Target, is_agreed, targets_named};
+use super::{is_agreed, label};
 use crate::{
     args::{DestroyArgs, ObjectKind, Selection, Targets},
-    compose::App,
     exit::{Exit, ExitProblem},
     output,
+    service::ServiceSession,
 };
 
-/// Objects that a selection found.
-#[derive(Default)]
-pub(crate) struct SelectedTargets {
-    pub(crate) targets: Vec<Target>,
-    /// How many machines or disks they are.
-    pub(crate) size: usize,
+/// The objects of one kind in a namespace that match a selection.
+pub(crate) struct SelectedObjects<'a> {
+    pub(crate) kind: ObjectKind,
+    pub(crate) namespace: &'a str,
+    pub(crate) selection: &'a Selection,
+    /// How their destruction is confirmed, if the command destroys them.
+    pub(crate) destroys: Option<Destruction<'a>>,
 }
 
-/// The VSIs that were named or selected.
-pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, ExitProblem> {
-    if targets.names.is_empty() {
-        selected(app, &targets.namespace, &targets.selection).await
-    } else {
-        targets_named(app, &targets.namespace, &targets.names).await
+/// What a command does to selected objects, and how that is confirmed.
+pub(crate) struct Destruction<'a> {
+    /// Such as `delete`.
+    pub(crate) verb: &'static str,
+    pub(crate) args: &'a DestroyArgs,
+}
+
+impl<'a> SelectedObjects<'a> {
+    /// The VSIs that are selected; `None` if they are named.
+    pub(crate) fn of(targets: &'a Targets) -> Option<Self> {
+        targets.names.is_empty().then_some(Self {
+            kind: ObjectKind::Vsi,
+            namespace: &targets.namespace,
+            selection: &targets.selection,
+            destroys: None,
+        })
     }
 }
 
-/// The VSIs in a namespace that match a selection.
-pub(crate) async fn selected(
-    app: &App,
-    namespace: &str,
-    selection: &Selection,
-) -> Result<Vec<Target>, ExitProblem> {
-    let fleets = Fleets::from(app.fleet.clone());
-    let selected = select_objects(&fleets, ObjectKind::Vsi, namespace, selection).await?;
-    Ok(selected.targets)
+/// An object that a selection found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SelectedObject {
+    pub(crate) kind: ObjectKind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
 }
 
-/// The objects of a kind in a namespace that match a selection. One that cannot be read is left out with a warning
-/// and does not affect the others; so is a data disk that VSIs only refer to, because it is not managed.
-pub(crate) async fn select_objects(
-    fleets: &Fleets,
-    kind: ObjectKind,
-    namespace: &str,
-    selection: &Selection,
-) -> Result<SelectedTargets, ExitProblem> {
-    let mut selected = SelectedTargets::default();
-    for object in kind.list(fleets, false).await? {
-        let identity = object.identity();
-        if !is_selected(object.as_ref(), namespace, selection)? {
+impl SelectedObject {
+    /// The name as requests name objects.
+    pub(crate) fn qualified(&self) -> String {
+        let Self {
+            kind,
+            namespace,
+            name,
+            ..
+        } = self;
+        format!("{}/{namespace}/{name}", kind.word())
+    }
+
+    fn shown(&self) -> String {
+        format!(
+            "{}/{}",
+            self.kind.word(),
+            label(&self.namespace, &self.name)
+        )
+    }
+}
+
+/// Finds the selected objects, and has their destruction confirmed. One that cannot be read is left out with a warning and
+/// does not affect the others; so is a data disk that VSIs only refer to, because it is not managed.
+///
+/// # Errors
+/// `VSI0811` if there are more than the limit or the user did not agree.
+pub(crate) async fn select(
+    session: &ServiceSession,
+    wanted: &SelectedObjects<'_>,
+) -> Result<Vec<SelectedObject>, ExitProblem> {
+    let (kind, namespace) = (wanted.kind, wanted.namespace);
+    let query = TableQuery {
+        namespace: Some(namespace.to_owned()),
+        objects: true,
+        ..TableQuery::default()
+    };
+    let listed = session.call(TableRequest::now(kind, query)).await?;
+    let (mut objects, mut size) = (Vec::new(), 0_usize);
+    for row in listed.table.rows {
+        let object = row.object.as_ref();
+        if !object.is_some_and(|object| wanted.selection.includes(object)) {
             continue;
         }
-        if !object.is_readable() {
-            let name = format!("{}/{}", kind.word(), identity.name);
+        if row.is_unreadable {
+            let name = format!("{}/{}", kind.word(), row.name);
             output::warning(&format!("{name} is left out: it cannot be read (VSI0018)"));
             continue;
         }
-        let Some(uid) = identity.uid.filter(|uid| !uid.is_empty()) else {
+        let Some(uid) = row.uid.filter(|uid| !uid.is_empty()) else {
             continue;
         };
-        selected.size = selected.size.saturating_add(object.size());
-        selected.targets.push(Target {
-            entity: EntityId::new(Name::of(kind.word()), uid).map_err(ExitProblem::defect)?,
+        size = size.saturating_add(row.size);
+        objects.push(SelectedObject {
+            kind,
             namespace: namespace.to_owned(),
-            name: identity.name.to_owned(),
+            name: row.name,
+            uid,
         });
     }
-    if selected.targets.is_empty() {
+    if objects.is_empty() {
         let plural = kind.words().plural;
         output::note(&format!("No {plural} found in namespace {namespace}."));
+    } else if let Some(destruction) = &wanted.destroys {
+        confirm_destruction(destruction, &objects, size)?;
     }
-    Ok(selected)
-}
-
-/// Asks for confirmation before these are destroyed; `count` is the number of machines or disks.
-///
-/// # Errors
-/// As for [`confirm_destruction`].
-pub(crate) fn confirm_several(
-    args: &DestroyArgs,
-    verb: &str,
-    targets: &[Target],
-    count: usize,
-) -> Result<(), ExitProblem> {
-    refuse_more(args, verb, count)?;
-    let any = DestroyArgs {
-        limit: usize::MAX,
-        ..args.clone()
-    };
-    confirm_destruction(&any, verb, targets)
-}
-
-fn refuse_more(args: &DestroyArgs, verb: &str, count: usize) -> Result<(), ExitProblem> {
-    let limit = args.limit;
-    if count <= limit {
-        return Ok(());
-    }
-    let message = format!("this would {verb} {count}, more than {limit}");
-    let remedy = format!("narrow the selection, or say --limit {count}");
-    Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, &remedy))
-}
-
-fn is_selected(
-    object: &dyn ListedObject,
-    namespace: &str,
-    selection: &Selection,
-) -> Result<bool, ExitProblem> {
-    let identity = object.identity();
-    let has_labels = |labels| {
-        let selector = selection.labels.as_ref();
-        selector.is_none_or(|selector| selector.matches(labels))
-    };
-    if identity.namespace != Some(namespace) || !identity.labels.is_none_or(has_labels) {
-        return Ok(false);
-    }
-    let Some(fields) = &selection.field_selector else {
-        return Ok(true);
-    };
-    Ok(fields.matches(&object.to_json().map_err(ExitProblem::defect)?))
+    Ok(objects)
 }
 
 /// The message for names together with a selection.
@@ -132,44 +126,30 @@ pub(crate) fn names_and_selector() -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0810", NAMES_AND_SELECTOR, remedy)
 }
 
-/// The first byte of a question to a caller's user on standard output; no result begins with it.
-pub(crate) const QUESTION: u8 = 5;
-
-/// Asks for confirmation before selected objects are destroyed: the user, or the caller's user if
-/// the caller can ask.
-///
-/// # Errors
-/// `VSI0811` if there are more than the limit or the user did not agree; without a message if the caller asks
-/// first. Nothing was done then.
-pub(crate) fn confirm_destruction(
-    args: &DestroyArgs,
-    verb: &str,
-    targets: &[Target],
+/// Asks the user before selected objects are destroyed, which are `size` machines or disks.
+fn confirm_destruction(
+    destruction: &Destruction<'_>,
+    objects: &[SelectedObject],
+    size: usize,
 ) -> Result<(), ExitProblem> {
-    refuse_more(args, verb, targets.len())?;
-    if targets.is_empty() || args.yes {
+    let Destruction { verb, args } = destruction;
+    if size > args.limit {
+        let message = format!("this would {verb} {size}, more than {}", args.limit);
+        let remedy = format!("narrow the selection, or say --limit {size}");
+        return Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, &remedy));
+    }
+    if args.yes {
         return Ok(());
     }
-    let names: Vec<_> = targets.iter().map(Target::shown).collect();
-    let question = format!("{verb} {}", names.join(", "));
-    confirm(&question, args.agreed.as_deref())
+    let names: Vec<_> = objects.iter().map(SelectedObject::shown).collect();
+    confirm(&format!("{verb} {}", names.join(", ")))
 }
 
-/// Asks for confirmation: the user, or the caller's user if the caller can ask. `agreed` is what that user
-/// agreed to.
+/// Asks the user for confirmation.
 ///
 /// # Errors
-/// As for [`confirm_destruction`].
-pub(crate) fn confirm(question: &str, agreed: Option<&str>) -> Result<(), ExitProblem> {
-    match agreed {
-        Some(agreed) if agreed == question => return Ok(()),
-        Some(_) => {
-            let line = [&[QUESTION], question.as_bytes()].concat();
-            output::raw(&line)?;
-            return Err(ExitProblem::new(Exit::Blocked, "VSI0811", "", ""));
-        }
-        None => {}
-    }
+/// `VSI0811` if the user did not agree. Nothing was done then.
+pub(crate) fn confirm(question: &str) -> Result<(), ExitProblem> {
     if is_agreed(&format!("{question}?"))? {
         Ok(())
     } else {

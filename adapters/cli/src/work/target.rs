@@ -2,7 +2,7 @@
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{FleetError, Fleets, NamedObject},
+    fleet::{Fleets, NamedObject},
     kinds::{ListedObject, TableQuery},
     record::kind,
 };
@@ -99,41 +99,6 @@ pub(crate) const HOST: &str = "host/";
 
 /// The prefix of a type's name.
 pub(crate) const TYPE: &str = "type/";
-
-/// The group with that name.
-pub(crate) async fn group_named(
-    app: &App,
-    namespace: &str,
-    name: &str,
-) -> Result<Target, FleetError> {
-    let entity = app.fleet.groups().find(namespace, name).await?;
-    let (recorded_namespace, recorded_name) = app.fleet.groups().title(&entity).await?;
-    Ok(Target {
-        entity,
-        namespace: recorded_namespace,
-        name: recorded_name,
-    })
-}
-
-/// The pool with that name.
-pub(crate) async fn pool_named(
-    app: &App,
-    namespace: &str,
-    name: &str,
-) -> Result<Target, FleetError> {
-    let entity = app.fleet.pools().find(namespace, name).await?;
-    pool_of(app, &entity).await
-}
-
-/// A pool as a target.
-pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, FleetError> {
-    let (namespace, name) = app.fleet.pools().title(entity).await?;
-    Ok(Target {
-        entity: entity.clone(),
-        namespace,
-        name,
-    })
-}
 
 /// The VSIs, pools, groups and data disks with these names, each once.
 pub(crate) async fn targets_named(

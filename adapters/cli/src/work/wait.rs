@@ -68,16 +68,6 @@ pub(crate) fn report_recorded(app: &App, wait: &WaitArgs, targets: &[Target], wh
     }
 }
 
-/// Prints that these are to be deleted or forgotten, if the command does not wait.
-pub(crate) fn report_deletions(app: &App, wait: &WaitArgs, targets: &[Target], orphan: bool) {
-    let (forgotten, deleted): (Vec<_>, Vec<_>) = targets
-        .iter()
-        .cloned()
-        .partition(|target| orphan || target.is_vsi() && app.fleet.is_forgotten(&target.entity));
-    report_recorded(app, wait, &forgotten, "will be forgotten");
-    report_recorded(app, wait, &deleted, "will be deleted");
-}
-
 /// Waits until every target's outcome is decided, shows the progress, and prints each outcome. The
 /// worst outcome decides the exit code.
 pub(crate) async fn until_decided(
@@ -115,37 +105,6 @@ pub(crate) async fn until_decided(
         keeper::refresh(app).await;
     }
     Ok(exit)
-}
-
-/// Waits for pools that make deleted members again, if no daemon does that.
-pub(crate) async fn await_pools_of(
-    app: &App,
-    common: &Common,
-    wait: &WaitArgs,
-    deleted: &[Target],
-) -> Result<Exit, ExitProblem> {
-    let entities: Vec<_> = deleted.iter().map(|target| target.entity.clone()).collect();
-    let mut pools = Vec::new();
-    for (entity, namespace, name) in app.fleet.pools().of_vsis(&entities).await? {
-        pools.push(Target {
-            entity,
-            namespace,
-            name,
-        });
-    }
-    let shown = pools.iter().map(|pool| {
-        let pool = pool.shown();
-        format!("{pool} makes its deleted members again; `vsiflow scale` has it have fewer")
-    });
-    shown.for_each(|note| output::note(&note));
-    if app.stays() || pools.is_empty() {
-        return Ok(Exit::Done);
-    }
-    let pool_entities = pools.iter().map(|pool| pool.entity.clone()).collect();
-    app.fleet
-        .resume(pool_entities, crate::actor::by(&common.reason))
-        .await?;
-    until_decided(app, common, wait, &pools, Until::Decided, "").await
 }
 
 /// Waits for the timeout; forever if there is none.

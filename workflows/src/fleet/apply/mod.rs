@@ -13,7 +13,7 @@ pub(super) use self::applied::predecessor;
 use self::batch::ApplyBatch;
 pub use self::{
     applied::{Applied, Change},
-    retained::RetainedByDocument,
+    retained::RetainedTemplates,
 };
 use super::{
     ErrorKind, Fleet, FleetError,

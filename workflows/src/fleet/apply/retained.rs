@@ -2,126 +2,56 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    fleet::{ErrorKind, Fleet, FleetError, disk::known::KnownDisk},
-    record::kind,
-    spec::{DeletionPolicy, Resolved, ResolvedPool},
+    fleet::{ErrorKind, Fleet, FleetError},
+    spec::{DeletionPolicy, ResolvedPool},
 };
 
-/// An object that a document retains more of than its record does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetainedByDocument {
-    /// Its kind: `vsi`, `disk`, `pool` or `group`.
-    pub kind: &'static str,
+/// The data disks of members that the document of a pool, or of a pool of a group, retains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetainedTemplates {
     /// The namespace.
     pub namespace: String,
-    /// The name.
-    pub name: String,
+    /// The name of the pool.
+    pub pool: String,
+    /// The names of the disks in its template.
+    pub disks: BTreeSet<String>,
 }
 
-impl RetainedByDocument {
-    fn new(kind: &'static str, namespace: &str, name: &str) -> Self {
-        Self {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+impl RetainedTemplates {
+    /// What the document of a pool retains; `None` if it retains nothing.
+    pub fn of(pool: &ResolvedPool) -> Option<Self> {
+        let disks = pool.desired.disks.iter();
+        let retained = disks.filter(|disk| disk.deletion_policy == DeletionPolicy::Retain);
+        let disks: BTreeSet<_> = retained.map(|disk| disk.name.clone()).collect();
+        (!disks.is_empty()).then(|| Self {
+            namespace: pool.desired.namespace.clone(),
+            pool: pool.desired.name.clone(),
+            disks,
+        })
     }
 }
 
 impl Fleet {
-    /// The objects of these documents of which a deletion by name would delete what their documents retain. Objects of
-    /// other journals are left out.
+    /// Whether data disks that a document retains are recorded to go with the members of its pool.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn retained_by_documents(
+    pub async fn would_delete_retained(
         &self,
-        resolved: &Resolved,
-    ) -> Result<Vec<RetainedByDocument>, FleetError> {
-        let mut retained = self.vsis_and_disks_retained(resolved).await?;
-        retained.extend(self.retained_with_members(resolved).await?);
-        Ok(retained)
-    }
-
-    /// Those of them that have members.
-    ///
-    /// # Errors
-    /// As for [`Fleet::retained_by_documents`].
-    pub async fn retained_with_members(
-        &self,
-        resolved: &Resolved,
-    ) -> Result<Vec<RetainedByDocument>, FleetError> {
-        let mut retained = Vec::new();
-        for pool in &resolved.pools {
-            let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
-            if self.goes_with_members(pool).await? {
-                retained.push(RetainedByDocument::new(kind::POOL, namespace, name));
-            }
-        }
-        for group in &resolved.groups {
-            for item in group.items() {
-                if self.goes_with_members(&item.pool).await? {
-                    let (namespace, name) = (&group.namespace, &group.name);
-                    retained.push(RetainedByDocument::new(kind::GROUP, namespace, name));
-                    break;
-                }
-            }
-        }
-        Ok(retained)
-    }
-
-    async fn vsis_and_disks_retained(
-        &self,
-        resolved: &Resolved,
-    ) -> Result<Vec<RetainedByDocument>, FleetError> {
-        let mut retained = Vec::new();
-        for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
-            if vsi.deletion_policy != DeletionPolicy::Retain {
-                continue;
-            }
-            let names = std::iter::once(vsi.name.clone());
-            let named = self.known_of_names(&vsi.namespace, names).await?;
-            let mut living = named.iter().filter(|known| !known.is_deleted());
-            if living.any(|known| !known.is_retained()) {
-                retained.push(RetainedByDocument::new(
-                    kind::VSI,
-                    &vsi.namespace,
-                    &vsi.name,
-                ));
-            }
-        }
-        for disk in &resolved.data_disks {
-            if disk.deletion_policy != DeletionPolicy::Retain {
-                continue;
-            }
-            let named = self.disks_named(&disk.namespace, &disk.name).await?;
-            let goes = |known: &KnownDisk| {
-                let policy = known.record.disk.deletion_policy;
-                !known.is_deleted() && policy == DeletionPolicy::Delete
-            };
-            if named.iter().any(goes) {
-                retained.push(RetainedByDocument::new(
-                    kind::DISK,
-                    &disk.namespace,
-                    &disk.name,
-                ));
-            }
-        }
-        Ok(retained)
-    }
-
-    /// Whether data disks that the document of a pool retains are recorded to go with its members.
-    async fn goes_with_members(&self, pool: &ResolvedPool) -> Result<bool, FleetError> {
-        let disks = pool.desired.disks.iter();
-        let retained = disks.filter(|disk| disk.deletion_policy == DeletionPolicy::Retain);
-        let retained: BTreeSet<_> = retained.map(|disk| disk.name.clone()).collect();
-        if retained.is_empty() {
-            return Ok(false);
-        }
-        let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
-        match self.pools().deleted_disk_templates(namespace, name).await {
-            Ok(going) => Ok(!going.is_disjoint(&retained)),
+        retained: &RetainedTemplates,
+    ) -> Result<bool, FleetError> {
+        let RetainedTemplates {
+            namespace,
+            pool,
+            disks,
+        } = retained;
+        match self.pools().deleted_disk_templates(namespace, pool).await {
+            Ok(deleted) => Ok(!deleted.is_disjoint(disks)),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }

@@ -1,15 +1,18 @@
 //! Drains a host by moving what may move: members of pools are made on other hosts, everything else stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vsiflow_engine::{executor::By, model::EntityId};
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass},
+};
 
 use crate::{
     fleet::{
-        Fleet, FleetError, HostHandle,
+        ErrorKind, Fleet, FleetError, HostHandle,
         index::Known,
         known::KnownPool,
         placement::{HostSurvey, HostsInQuestion},
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// What a drain does about one VSI of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainedVsi {
     /// The namespace.
@@ -92,13 +95,15 @@ impl HostHandle<'_> {
     /// Cordons a host and records that members of pools leave it, each with the host where it is made
     /// again. Their pools replace them, at most `maxUnavailable` at a time. Returns what is done about each
     /// VSI, and the pools that work on it. [`HostHandle::uncordon`] stops the evictions that have not
-    /// begun.
+    /// begun. With `agreed`, these UIDs alone may move.
     ///
     /// # Errors
-    /// As for [`HostHandle::cordon`].
+    /// As for [`HostHandle::cordon`]; `VSI0811` if another member would move. The host is cordoned then, and nothing
+    /// leaves it.
     pub async fn drain_moving(
         self,
         host: &str,
+        agreed: Option<&BTreeSet<String>>,
         by: By,
     ) -> Result<(Vec<DrainedVsi>, Vec<EntityId>), FleetError> {
         self.cordon(host, by.clone()).await?;
@@ -108,6 +113,7 @@ impl HostHandle<'_> {
             let _one_look = self.fleet.pools.looking.lock().await;
             let _chooses = self.fleet.capacities.choosing().await;
             let (looks, pools) = Box::pin(self.fleet.check_drain(host, &survey)).await?;
+            refuse_others(host, &looks, agreed)?;
             let mut updates = DesiredUpdates::default();
             for (uid, (pool, found)) in &pools {
                 let mut record = pool.record.clone();
@@ -138,6 +144,30 @@ impl HostHandle<'_> {
         self.fleet.work_on_pools(entities.clone());
         Ok((looks.iter().map(DrainedVsi::of).collect(), entities))
     }
+}
+
+/// Refuses to move members to whose move nobody agreed.
+fn refuse_others(
+    host: &str,
+    looks: &[DrainChoice],
+    agreed: Option<&BTreeSet<String>>,
+) -> Result<(), FleetError> {
+    let Some(agreed) = agreed else {
+        return Ok(());
+    };
+    let is_other = |look: &&DrainChoice| {
+        let is_moving = matches!(look.outcome, DrainOutcome::Moves(..));
+        is_moving && !agreed.contains(&look.known.record.uid.to_string())
+    };
+    let Some(other) = looks.iter().find(is_other) else {
+        return Ok(());
+    };
+    let message = "it would move, and is none of those that were shown; nothing was moved";
+    let failure = Failure::new(FailureClass::Blocked, "VSI0811", message)
+        .of_object(format!("vsi/{}", other.known.record.vsi.full_name()))
+        .on_host(host)
+        .with_remedy("repeat the command, and see what moves now");
+    Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
 impl Fleet {

@@ -206,6 +206,7 @@ mod tests {
             name: (*name).to_owned(),
             uid: None,
             labels: None,
+            size: 1,
             is_unreadable: false,
             cells: vec![text(name), text(phase), Cell::Time((*created).to_owned())],
             object: None,

@@ -17,7 +17,7 @@ use crate::{
         ask::{self, CommandPart, forwarded},
         local_documents, networks, snapshots,
     },
-    work::{self, DISK, GROUP, POOL, QUOTA, TYPE},
+    work,
 };
 
 /// Has every journal that the documents concern do its part.
@@ -96,33 +96,4 @@ pub(in crate::shards) async fn read(
         // Repeated with output, so that the user sees the warnings with the error.
         Err(_) => work::documents(common, sources).await,
     }
-}
-
-/// The names of the objects in documents.
-pub(super) fn named(resolved: &Resolved) -> Vec<String> {
-    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
-    let vsis = vsis.map(|vsi| format!("{}/{}", vsi.namespace, vsi.name));
-    let disks = resolved.data_disks.iter();
-    let disks = disks.map(|disk| format!("{DISK}{}/{}", disk.namespace, disk.name));
-    let pools = resolved.pools.iter().map(|pool| &pool.desired);
-    let pools = pools.map(|pool| format!("{POOL}{}/{}", pool.namespace, pool.name));
-    let groups = resolved.groups.iter();
-    let groups = groups.map(|group| format!("{GROUP}{}/{}", group.namespace, group.name));
-    let quotas = resolved.quotas.iter();
-    let quotas = quotas.map(|quota| format!("{QUOTA}{}/{}", quota.namespace, quota.name));
-    let types = resolved.types.iter();
-    let types = types.map(|one| format!("{TYPE}{}", one.name));
-    let names: Vec<_> = vsis
-        .chain(types)
-        .chain(pools)
-        .chain(groups)
-        .chain(disks)
-        .chain(quotas)
-        .collect();
-    if names.is_empty() {
-        output::warning(
-            "the documents describe no VSI, pool, group or data disk; nothing is deleted",
-        );
-    }
-    names
 }

@@ -23,16 +23,13 @@ use vsiflow_postgres::{
     JournalAddress,
     shards::{Named, ShardSet},
 };
-use vsiflow_workflows::spec::Resolved;
 
 use super::{
     DECIDES, SetPlace,
     ask::{self, CommandPart, ForwardedCommand, forwarded},
-    networks,
 };
 use crate::{
-    args::{AuditCommand, Cli, CliCommand, Common, Sources, TopArgs},
-    command::delete,
+    args::{AuditCommand, Cli, CliCommand, Common, TopArgs},
     compose::{App, database, journal_key, state_path},
     exit::{Exit, ExitProblem},
     output,
@@ -196,39 +193,9 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         CommandRoute::Documents(sources) => {
             Box::pin(documents::documents(&cli, &place, &sources)).await?
         }
-        CommandRoute::Removes(args) => {
-            let sources = Sources::of(&args.files);
-            let documents = Box::pin(documents::read(&cli.common, &sources)).await?;
-            if !args.orphan {
-                Box::pin(refuse_retained(&cli.common, &place, &documents)).await?;
-            }
-            let names = documents::named(&documents);
-            let objects = Objects::Named(&args.namespace, names);
-            let command = forwarded(&cli, &[], CommandPart::Own);
-            Box::pin(acts((&cli, command), &place, &objects, true)).await?
-        }
         CommandRoute::Refused(why) => return Err(refused(&place, why)),
     };
     Ok(Routed::Answered(exit))
-}
-
-/// Refuses to delete what a document retains: the journals delete by name, and so by what they have recorded.
-async fn refuse_retained(
-    common: &Common,
-    place: &SetPlace,
-    documents: &Resolved,
-) -> Result<(), ExitProblem> {
-    let mut refusals = Vec::new();
-    for app in place.open_all_to_read(common).await? {
-        let retained = app.fleet.retained_by_documents(documents).await;
-        // All are closed before one is looked at.
-        app.close().await;
-        refusals.push(retained);
-    }
-    for retained in refusals {
-        delete::refuse_retained(&retained?)?;
-    }
-    Ok(())
 }
 
 fn refused(place: &SetPlace, why: &str) -> ExitProblem {
@@ -279,19 +246,7 @@ async fn acts(
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
     let sealer = journal_key::needed().await?;
-    let counts = match &cli.command {
-        CliCommand::Delete(args) if args.ignore_not_found => ObjectCounts::IfThere,
-        _ => ObjectCounts::There,
-    };
-    if let (CliCommand::Delete(args), Objects::Named(namespace, names)) = (&cli.command, objects)
-        && !args.orphan
-    {
-        let ending = names.iter().filter(|name| routing::is_network(name));
-        let ending = ending.map(|name| objects::network_named(namespace, name));
-        let ending: Vec<_> = ending.collect();
-        networks::refuse_in_use(place, &cli.common, &ending).await?;
-    }
-    let found = objects::concerned(place, &cli.common, objects, counts).await?;
+    let found = objects::concerned(place, &cli.common, objects, ObjectCounts::There).await?;
     let asking = found.into_iter().map(|(journal, names)| {
         let part = CommandPart::Named(names);
         let command = ForwardedCommand {

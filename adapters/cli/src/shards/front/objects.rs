@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 
+use vsiflow_api::JournalUse;
 use vsiflow_workflows::fleet::NetworkName;
 
 use super::{
     hosts,
-    routing::{Objects, SelectedObjects, is_network, makes_members},
+    routing::{Objects, is_network, makes_members},
 };
 use crate::{
-    args::{CliCommand, Common, ObjectKind, Selection, SnapshotCommand, without_kind},
-    compose::{App, database},
+    args::{CliCommand, Common, ObjectKind, Selection, without_kind},
+    compose::database,
     exit::{Exit, ExitProblem},
+    service::ServiceSession,
     shards::{DECIDES, SetPlace, claims, networks, snapshots},
-    work::{self, DISK, HOST, QUOTA, SNAPSHOT, TYPE, Target},
+    work::{self, DISK, HOST, QUOTA, SNAPSHOT, SelectedObject, SelectedObjects, TYPE},
 };
 
 /// Which of the objects that a command names count.
@@ -26,8 +28,6 @@ pub(in crate::shards) enum ObjectCounts {
     GoneToo,
     /// Existing ones; a name without an object is refused.
     There,
-    /// Existing ones; a name without an object is ignored.
-    IfThere,
 }
 
 /// The objects that a command concerns, by journal.
@@ -42,20 +42,10 @@ pub(super) async fn concerned(
             by_journal(place, common, (namespace, names), counts).await
         }
         Objects::Selected(selection) => {
-            let targets = Box::pin(selected(place, common, selection)).await?;
-            let names: Vec<_> = targets.iter().map(in_namespace).collect();
+            let objects = Box::pin(selected(place, common, selection)).await?;
+            let names: Vec<_> = objects.iter().map(SelectedObject::qualified).collect();
             by_journal(place, common, (selection.namespace, &names), counts).await
         }
-    }
-}
-
-/// A target's name as commands accept it, with its namespace.
-fn in_namespace(target: &Target) -> String {
-    let name = format!("{}/{}", target.namespace, target.name);
-    if target.is_vsi() {
-        name
-    } else {
-        format!("{}/{name}", target.entity.kind())
     }
 }
 
@@ -94,7 +84,6 @@ pub(in crate::shards) async fn by_journal<'n>(
         let journal = place.set.journal_of_name(&object).await;
         match journal.map_err(database::problem)? {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
-            None if counts == ObjectCounts::IfThere => {}
             None => return Err(claims::unknown(name)),
         }
     }
@@ -120,7 +109,6 @@ async fn snapshots_by_journal(
     for (name, journal) in names.into_iter().zip(journals) {
         match journal {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
-            None if counts == ObjectCounts::IfThere => {}
             None => return Err(unknown_snapshot(name)),
         }
     }
@@ -140,7 +128,7 @@ async fn networks_by_journal(
     let journals = networks::journals_of(place, common, &keys, gone).await?;
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (name, its) in names.into_iter().zip(journals) {
-        if its.is_empty() && counts != ObjectCounts::IfThere {
+        if its.is_empty() {
             return Err(unknown_network(name));
         }
         for journal in its {
@@ -169,42 +157,29 @@ fn unknown_snapshot(name: &str) -> ExitProblem {
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
-/// The objects that a selection finds in all journals, once the user confirmed their destruction.
+/// The objects that a selection finds in all journals.
 async fn selected(
     place: &SetPlace,
     common: &Common,
-    selected: &SelectedObjects<'_>,
-) -> Result<Vec<Target>, ExitProblem> {
-    let apps = place.open_all_to_read(common).await?;
-    let fleets = App::all_fleets(&apps)?;
-    let SelectedObjects {
-        kind,
-        namespace,
-        selection,
-        destroys,
-    } = selected;
-    let found = work::select_objects(&fleets, *kind, namespace, selection).await;
-    App::end(apps, fleets).await;
-    let found = found?;
-    if let Some((destroy, verb)) = destroys {
-        work::confirm_several(destroy, verb, &found.targets, found.size)?;
-    }
-    Ok(found.targets)
+    wanted: &SelectedObjects<'_>,
+) -> Result<Vec<SelectedObject>, ExitProblem> {
+    let of_set = Common {
+        set: Some(place.clone()),
+        ..common.clone()
+    };
+    let session = Box::pin(ServiceSession::open(&of_set, JournalUse::Read)).await?;
+    let objects = work::select(&session, wanted).await;
+    session.close().await;
+    objects
 }
 
 /// Reduces a command to these objects: removes its selections, documents and other names.
 pub(in crate::shards) fn leave(command: &mut CliCommand, names: Vec<String>) {
     let names: Vec<_> = names.into_iter().map(|name| word(&name)).collect();
     match command {
-        CliCommand::Delete(args) => {
-            (args.names, args.selection, args.all) = (names, Selection::default(), false);
-            args.files.clear();
-        }
-        CliCommand::Rebuild(args) => args.targets.leave(names),
         CliCommand::Logs(args) => {
             (args.words, args.selection, args.all) = (names, Selection::default(), false);
         }
-        CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.names = names,
         CliCommand::Describe(args) => args.leave(names),
         CliCommand::History(args) => args.leave(names),
         // The other commands name one object.

@@ -6,12 +6,11 @@ use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
 use crate::{
     args::{
-        AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
-        HostCommand, ImageCommand, InventoryArgs, ObjectKind, OutputFormat, RebuildArgs, Selection,
-        SnapshotCommand, SnapshotRestoreArgs, Sources, TokenCommand, TracesCommand, kind_and_names,
-        names_of, without_kind,
+        AuditCommand, CheckArgs, CliCommand, CreateArgs, EventOffset, HostCommand, ImageCommand,
+        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, SnapshotRestoreArgs, Sources,
+        TokenCommand, TracesCommand, kind_and_names, without_kind,
     },
-    work::{self, GROUP, POOL, QUOTA, SNAPSHOT},
+    work::{GROUP, POOL, QUOTA, SNAPSHOT, SelectedObjects},
 };
 
 /// Which journals of a set run a command, and how. A flag says whether the request may be repeated.
@@ -30,8 +29,6 @@ pub(super) enum CommandRoute<'a> {
     Decides(bool),
     /// Journal 0 decides about these documents, and each journal does its part.
     Documents(Sources),
-    /// Deletes what documents describe.
-    Removes(&'a DeleteArgs),
     /// Restores the VSI of a snapshot in its journal, after the user confirmed.
     Restores(&'a SnapshotRestoreArgs),
     /// Makes VSIs that the command line describes, in the journal of a host.
@@ -63,15 +60,6 @@ pub(super) struct NamedHost<'a> {
     pub(super) files: &'a [PathBuf],
 }
 
-/// A selection of objects of one kind.
-pub(super) struct SelectedObjects<'a> {
-    pub(super) kind: ObjectKind,
-    pub(super) namespace: &'a str,
-    pub(super) selection: &'a Selection,
-    /// The confirmation options and the verb, if the command destroys the objects.
-    pub(super) destroys: Option<(&'a DestroyArgs, &'static str)>,
-}
-
 pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
     match command {
         CliCommand::Get(args) if args.refresh => {
@@ -97,8 +85,12 @@ pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
         }
         CliCommand::Diff(args) => named(&args.namespace, vec![args.name()]),
         CliCommand::Logs(args) if args.words.is_empty() => {
-            let of = (ObjectKind::Vsi, args.namespace.as_str(), &args.selection);
-            selected(of, None, CommandRoute::LooksAt)
+            CommandRoute::LooksAt(Objects::Selected(SelectedObjects {
+                kind: ObjectKind::Vsi,
+                namespace: &args.namespace,
+                selection: &args.selection,
+                destroys: None,
+            }))
         }
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
@@ -133,22 +125,22 @@ fn change(command: &CliCommand) -> CommandRoute<'_> {
         CliCommand::Apply(args) => CommandRoute::Documents(args.sources.clone()),
         CliCommand::Plan(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
         CliCommand::Plan(args) => CommandRoute::Documents(args.sources.clone()),
-        CliCommand::Delete(args) => deletion(args),
+        CliCommand::Delete(_) => CommandRoute::Looks,
         CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => CommandRoute::Looks,
         CliCommand::Pause(_) | CliCommand::Unpause(_) => CommandRoute::Looks,
         CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => {
             CommandRoute::Looks
         }
-        CliCommand::Rebuild(args) => rebuild(args),
+        CliCommand::Rebuild(_) => CommandRoute::Looks,
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
-            CommandRoute::Decides(true)
+            CommandRoute::Looks
         }
         CliCommand::Token(TokenCommand::Create(args)) if args.tls_cert.is_none() => {
             CommandRoute::Refused("a token is for one certificate, which --tls-cert names")
         }
         CliCommand::Token(TokenCommand::Create(_)) => CommandRoute::Decides(false),
         CliCommand::Token(TokenCommand::Revoke { .. }) => CommandRoute::Decides(true),
-        CliCommand::Rollback(args) if args.is_of_pool() => CommandRoute::Decides(false),
+        CliCommand::Rollback(args) if args.is_of_pool() => CommandRoute::Looks,
         CliCommand::Rollback(args) if args.kind_and_name().0 == ObjectKind::Vsi => {
             let (_, name) = args.kind_and_name();
             CommandRoute::Acts(Objects::Named(&args.namespace, vec![name]), false)
@@ -176,13 +168,10 @@ fn host(command: &HostCommand) -> CommandRoute<'_> {
         | HostCommand::Inventory(InventoryArgs { at, .. }) => {
             of_host(at.name.as_deref(), &at.files, true)
         }
-        HostCommand::Cordon(args) => of_host(Some(&args.name), &[], true),
-        HostCommand::Uncordon(args) => of_host(Some(&args.host.name), &[], true),
-        HostCommand::Accept(args) => of_host(Some(&args.name), &[], false),
-        HostCommand::Drain(args) if args.moves => CommandRoute::Refused(
-            "members of pools are moved by journal 0; drain with --stop, or delete the members after `host cordon`",
-        ),
-        HostCommand::Drain(args) => of_host(Some(&args.host.name), &[], true),
+        HostCommand::Cordon(_)
+        | HostCommand::Uncordon(_)
+        | HostCommand::Accept(_)
+        | HostCommand::Drain(_) => CommandRoute::Looks,
     }
 }
 
@@ -225,10 +214,7 @@ fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
             false,
         ),
         SnapshotCommand::Restore(args) => CommandRoute::Restores(args),
-        SnapshotCommand::Delete(args) => {
-            let names = args.names.iter().map(|name| snapshot_named(name));
-            CommandRoute::Acts(Objects::Named(&args.namespace, names.collect()), true)
-        }
+        SnapshotCommand::Delete(_) => CommandRoute::Looks,
     }
 }
 
@@ -242,66 +228,6 @@ fn named(namespace: &str, names: Vec<String>) -> CommandRoute<'_> {
     CommandRoute::LooksAt(Objects::Named(namespace, names))
 }
 
-/// The route for a selection; refused if objects of that kind cannot be looked up in all journals.
-fn selected<'a>(
-    (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
-    destroys: Option<(&'a DestroyArgs, &'static str)>,
-    route: impl FnOnce(Objects<'a>) -> CommandRoute<'a>,
-) -> CommandRoute<'a> {
-    let kinds = [
-        ObjectKind::Vsi,
-        ObjectKind::Disk,
-        ObjectKind::Pool,
-        ObjectKind::Group,
-    ];
-    if !kinds.contains(&kind) {
-        return CommandRoute::Refused(NAMES);
-    }
-    route(Objects::Selected(SelectedObjects {
-        kind,
-        namespace,
-        selection,
-        destroys,
-    }))
-}
-
-/// The named VSIs, or the selected ones if none is named.
-fn rebuild(args: &RebuildArgs) -> CommandRoute<'_> {
-    let (namespace, names) = (&args.targets.namespace, names_of(&args.targets.names));
-    if !names.is_empty() {
-        return CommandRoute::Acts(Objects::Named(namespace, names), false);
-    }
-    let of = (ObjectKind::Vsi, namespace.as_str(), &args.targets.selection);
-    let destroys = Some((&args.destroy, "rebuild"));
-    selected(of, destroys, |objects| CommandRoute::Acts(objects, false))
-}
-
-fn deletion(args: &DeleteArgs) -> CommandRoute<'_> {
-    if !args.files.is_empty() {
-        return CommandRoute::Removes(args);
-    }
-    // The set does not know which journal had a VSI that was forgotten.
-    if args.release {
-        return CommandRoute::ActsEverywhere(true);
-    }
-    let namespace = &args.namespace;
-    if !args.all && args.selection.is_empty() {
-        return CommandRoute::Acts(Objects::Named(namespace, names_of(&args.names)), true);
-    }
-    let kind = match args.names.as_slice() {
-        [] => ObjectKind::Vsi,
-        [word] => match ObjectKind::named(word) {
-            Some(kind) => kind,
-            None => return CommandRoute::Refused(work::NAMES_AND_SELECTOR),
-        },
-        _ => return CommandRoute::Refused(work::NAMES_AND_SELECTOR),
-    };
-    let of = (kind, namespace.as_str(), &args.selection);
-    let destroys = Some((&args.destroy, "delete"));
-    selected(of, destroys, |objects| CommandRoute::Acts(objects, true))
-}
-
-const NAMES: &str = "here it needs names, or a selection of VSIs, data disks, pools or groups";
 const ONE_DOCUMENT: &str = "what several journals print is not one document";
 const OFFSET: &str = "an offset is one of a journal; a time is one of the whole set";
 
@@ -327,7 +253,6 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
             | CommandRoute::ActsEverywhere(_)
             | CommandRoute::Decides(_)
             | CommandRoute::Documents(_)
-            | CommandRoute::Removes(_)
             | CommandRoute::Restores(_)
             | CommandRoute::Creates(_)
             | CommandRoute::OfHost(..)

@@ -281,7 +281,7 @@ impl Rig {
 
     /// A user in the pod of the process drains a host.
     pub(super) async fn drain(&self, host: &str) {
-        let drained = self.fleet.hosts().drain_moving(host, by_command());
+        let drained = self.fleet.hosts().drain_moving(host, None, by_command());
         drained.await.unwrap();
     }
 

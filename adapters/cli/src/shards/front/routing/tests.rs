@@ -11,13 +11,7 @@ fn met(line: &str) -> String {
     let objects = |objects: &Objects<'_>| match objects {
         Objects::Named(namespace, names) => format!("{namespace} {}", names.join(" ")),
         Objects::Selected(selection) => {
-            let asks = selection.destroys.map(|(_, verb)| format!(" to {verb}"));
-            let kind = selection.kind.word();
-            format!(
-                "each {kind} of {}{}",
-                selection.namespace,
-                asks.unwrap_or_default()
-            )
+            format!("each {} of {}", selection.kind.word(), selection.namespace)
         }
     };
     let how = |repeatable| if repeatable { "again" } else { "once" };
@@ -33,7 +27,6 @@ fn met(line: &str) -> String {
         CommandRoute::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
         CommandRoute::Restores(args) => format!("restores {} {}", args.namespace, args.name),
         CommandRoute::Documents(_) => "documents".to_owned(),
-        CommandRoute::Removes(_) => "removes documents".to_owned(),
         CommandRoute::OfHost(host, repeatable) => {
             let (name, files) = (host.name.unwrap_or("the only host"), host.files.len());
             format!("{} on {name}, {files} files", how(repeatable))
@@ -74,22 +67,13 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("apply -f a.yaml -o json", "refused"),
         ("apply -f a --prune", "refused"),
         ("plan -f a.yaml", "documents"),
-        ("delete disk data", "again default disk/data"),
-        ("delete web", "again default web"),
-        ("delete -l app=web", "again each vsi of default to delete"),
-        (
-            "delete disk -l app=web -n a",
-            "again each disk of a to delete",
-        ),
-        ("delete pool --all", "again each pool of default to delete"),
-        ("delete type --all", "refused"),
-        ("delete web -l app=web", "refused"),
-        ("delete -f a.yaml", "removes documents"),
+        ("delete disk data", "looks"),
+        ("delete -l app=web", "looks"),
+        ("delete -f a.yaml", "looks"),
         ("stop web", "looks"),
         ("restart web", "looks"),
         ("stop -l app=web", "looks"),
-        ("rebuild --all", "once each vsi of default to rebuild"),
-        ("rebuild web -n a", "once a web"),
+        ("rebuild --all", "looks"),
         ("approve web", "looks"),
         ("cancel web", "looks"),
         ("retry web", "looks"),
@@ -106,11 +90,11 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("token revoke a", "again in journal 0"),
         ("console web", "looks"),
         ("vnc web", "looks"),
-        ("host drain a --stop", "again on a, 0 files"),
-        ("host drain a --move", "refused"),
-        ("host cordon a", "again on a, 0 files"),
-        ("host uncordon a --start", "again on a, 0 files"),
-        ("host accept a", "once on a, 0 files"),
+        ("host drain a --stop", "looks"),
+        ("host drain a --move", "looks"),
+        ("host cordon a", "looks"),
+        ("host uncordon a --start", "looks"),
+        ("host accept a", "looks"),
         ("host check -f h.yaml", "again on the only host, 1 files"),
         ("host inventory", "again on the only host, 0 files"),
         ("adopt d --on a", "again on a, 0 files"),
@@ -125,8 +109,6 @@ fn each_command_meets_a_set_as_the_docs_say() {
             "on hosts with role in (test)",
         ),
         ("image upload a.qcow2 -l role=test", "refused"),
-        ("delete network inner", "again default network/inner"),
-        ("delete type tiny", "again default type/tiny"),
         ("audit verify", "looks at each journal"),
         (
             "traces export --endpoint http://c:4318",
@@ -147,21 +129,18 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("describe pool web --at 2026-11-25T09:30:00Z", "looks"),
         ("describe pool/web vsi/web", "looks at default pool/web web"),
         ("history pool/web", "looks at default pool/web"),
-        ("scale pool/web --replicas 4", "again in journal 0"),
-        (
-            "scale group/web --pool a --replicas 4",
-            "again in journal 0",
-        ),
+        ("scale pool/web --replicas 4", "looks"),
+        ("scale group/web --pool a --replicas 4", "looks"),
         ("describe group web", "looks"),
-        ("delete group web", "again default group/web"),
+        ("delete group web", "looks"),
         ("output group/web token -n a", "looks at a group/web"),
         ("retry group/web", "looks"),
-        ("cordon web-1", "again in journal 0"),
-        ("rollback pool/web", "once in journal 0"),
-        ("rollback pool/web --dry-run", "once in journal 0"),
+        ("cordon web-1", "looks"),
+        ("rollback pool/web", "looks"),
+        ("rollback pool/web --dry-run", "looks"),
         ("rollback web", "once default web"),
         ("approve pool/web", "looks"),
-        ("delete pool web", "again default pool/web"),
+        ("delete pool web", "looks"),
         ("retry pool/web", "looks"),
         ("wait pool/web --for delete", "looks"),
         ("get snapshots", "looks"),
@@ -174,10 +153,7 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("snapshot create web", "once default web"),
         ("snapshot create vsi/web before -n a", "once a vsi/web"),
         ("snapshot restore before -n a", "restores a before"),
-        (
-            "snapshot delete a snapshot/b",
-            "again default snapshot/a snapshot/b",
-        ),
+        ("snapshot delete a snapshot/b", "looks"),
         ("create new --from before", "once default snapshot/before"),
         ("clone web web-2 -n a", "once a web"),
     ] {

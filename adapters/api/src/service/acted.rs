@@ -1,0 +1,241 @@
+//! What requests that have something done with objects are answered with: an effect for each object.
+//!
+//! In a set of journals each journal does its own part, and what one of them refuses does not stop the others.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    executor::Retried,
+    journal::Offset,
+    model::{EntityId, Name},
+};
+use vsiflow_workflows::{
+    fleet::{DrainedVsi, NamedObject},
+    kinds::ObjectKind,
+    plan::Plan,
+};
+
+use super::ServiceRequest;
+use crate::{Caller, ForwardedRequest, JournalSet, Problem};
+
+/// What was done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ActEffect {
+    /// It is recorded, and worked on.
+    Recorded,
+    /// There was nothing to do.
+    NothingToDo,
+    /// `cancel`: no run is open; what was ordered to be deleted, made anew or restored is not done any more.
+    OrdersVoided,
+    /// `cancel`: no run is open, and no order that could be taken back; what needs no order is still done.
+    NothingTakenBack,
+    /// `cancel`: the deletion of a pool or a group is taken back.
+    DeletionTakenBack,
+    /// It was refused, as the problem says.
+    Refused,
+    /// `delete`: it is recorded, and what it has on its host stays there.
+    Forgotten,
+    /// `delete`: its record could not be read, and it is forgotten at once; what it has on its host stays there.
+    UnreadableForgotten,
+    /// `delete`: it is gone at once.
+    Gone,
+    /// `delete`: it is a pool that makes deleted members again.
+    MakesAgain,
+    /// It is a host that takes no new VSIs.
+    Cordoned,
+    /// It is a host that takes new VSIs again.
+    Uncordoned,
+    /// It is a host, and the machine that answers is accepted as it.
+    Accepted,
+}
+
+impl From<Retried> for ActEffect {
+    fn from(retried: Retried) -> Self {
+        match retried {
+            Retried::NothingToDo => Self::NothingToDo,
+            Retried::Signalled | Retried::Reopened => Self::Recorded,
+        }
+    }
+}
+
+/// What was done with one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActedObject {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID; empty of one that has none.
+    pub uid: String,
+    /// The journal of a set that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<u16>,
+    /// What was done.
+    pub effect: ActEffect,
+    /// Where events of what follows begin in its journal.
+    pub since: Offset,
+    /// Why it was refused, or why there was nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// The machine that is accepted as a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The members that were named, of a pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+    /// What changes and what is lost, if that was worked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// What stays on a host because the `deletionPolicy` says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<RetainedOnHost>,
+}
+
+/// What stays on a host of an object that is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetainedOnHost {
+    /// The host.
+    pub host: String,
+    /// The volume of a data disk; a VSI keeps everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+}
+
+/// What was done with each object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActAnswer {
+    /// The objects.
+    pub objects: Vec<ActedObject>,
+    /// Journals of a set that did not do their part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// What is done about each VSI of a host from which members are moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drained: Vec<DrainedVsi>,
+    /// What could not be read, and may be concerned as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Problem>,
+    /// Whether the process that answers continues with the work; otherwise it works as long as it has work of its own.
+    pub stays: bool,
+}
+
+impl ActAnswer {
+    /// The answer of one journal, of which the events of what follows begin at `since`.
+    pub(super) fn of(mut objects: Vec<ActedObject>, since: Offset, stays: bool) -> Self {
+        for object in &mut objects {
+            object.since = since;
+        }
+        Self {
+            objects,
+            problems: Vec::new(),
+            drained: Vec::new(),
+            warnings: Vec::new(),
+            stays,
+        }
+    }
+}
+
+impl ActedObject {
+    /// An object that is no entity, or not any more.
+    pub(super) fn without_entity(
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+        effect: ActEffect,
+    ) -> Self {
+        Self {
+            kind,
+            uid: String::new(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            journal: None,
+            effect,
+            since: 0,
+            problem: None,
+            machine: None,
+            members: Vec::new(),
+            plan: None,
+            retained: None,
+        }
+    }
+
+    /// Its entity.
+    ///
+    /// # Errors
+    /// A defect, if it has none.
+    pub fn entity(&self) -> Result<EntityId, Problem> {
+        let entity = EntityId::new(Name::of(self.kind.word()), &self.uid);
+        entity.map_err(|error| Problem::defect(&error))
+    }
+
+    pub(super) fn of(object: NamedObject, effect: ActEffect) -> Self {
+        Self {
+            uid: object.entity.id().to_owned(),
+            ..Self::without_entity(kind_of(&object), &object.namespace, &object.name, effect)
+        }
+    }
+}
+
+/// Has each journal of a set do its part of a request.
+///
+/// # Errors
+/// The only problem, if nothing was done.
+pub(super) async fn answer_of_parts<R: ServiceRequest<Answer = ActAnswer>>(
+    set: &dyn JournalSet,
+    parts: BTreeMap<u16, R>,
+    caller: &Caller,
+) -> Result<ActAnswer, Problem> {
+    let asking = parts.into_iter().map(|(journal, part)| async move {
+        let forwarded = ForwardedRequest::asking(&part, caller)?;
+        let answer = set.answer(journal, forwarded).await?;
+        let mut answer = answer.answer_to::<R>()?;
+        for object in &mut answer.objects {
+            object.journal = Some(journal);
+        }
+        Ok::<_, Problem>(answer)
+    });
+    let answers = futures::future::join_all(asking).await;
+    let mut merged = ActAnswer {
+        stays: true,
+        ..ActAnswer::default()
+    };
+    for answer in answers {
+        match answer {
+            Ok(answer) => {
+                merged.objects.extend(answer.objects);
+                merged.drained.extend(answer.drained);
+                merged.warnings.extend(answer.warnings);
+            }
+            Err(problem) => merged.problems.push(problem),
+        }
+    }
+    match merged.problems.pop() {
+        // A single problem is the answer, unless something was done.
+        Some(problem) if merged.objects.is_empty() && merged.problems.is_empty() => Err(problem),
+        problem => {
+            merged.problems.extend(problem);
+            Ok(merged)
+        }
+    }
+}
+
+/// The kind of an object that a request named.
+pub(super) fn kind_of(object: &NamedObject) -> ObjectKind {
+    ObjectKind::named(object.entity.kind().as_str()).unwrap_or(ObjectKind::Vsi)
+}
+
+/// `vsi/NAME` as `NAME`, and other names as they are.
+pub(super) fn qualified(name: &str) -> &str {
+    match ObjectKind::of_name(name) {
+        (ObjectKind::Vsi, bare) => bare,
+        _ => name,
+    }
+}
