@@ -19,7 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use vsiflow_engine::executor::By;
-use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets, Moment, of_one_journal};
+use vsiflow_workflows::{
+    fleet::{ConsoleNote, Fleet, FleetError, Fleets, Moment, of_one_journal},
+    kinds::ObjectKind,
+};
 
 use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
@@ -61,6 +64,18 @@ pub trait JournalSet: Send + Sync + 'static {
     /// # Errors
     /// If it cannot be read.
     async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem>;
+
+    /// The journal that a name is claimed for; `None` of a name that is not, such as a snapshot's that a schedule made. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    async fn claimed_by(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<u16>, Problem>;
 
     /// Forwards a request to the process that has that journal. It is never carried out twice.
     ///

@@ -19,11 +19,15 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Actor;
-use vsiflow_workflows::fleet::{FleetError, Fleets};
+use vsiflow_workflows::fleet::Fleets;
 
 use crate::{
-    Caller, Problem, Rights, ServiceRequest, api::Api, body, commands::base64_bytes, routes,
-    service::IsRepeated,
+    Caller, JournalSet, Problem, Rights, ServiceRequest,
+    api::Api,
+    body,
+    commands::base64_bytes,
+    routes,
+    service::{IsRepeated, journal_of},
 };
 
 /// The maximum length of an answer's body, in bytes.
@@ -69,7 +73,8 @@ pub(crate) async fn by_its_journal(
         return Ok(next.run(request).await);
     };
     let fleets = api.fleets().await?;
-    let Some(journal) = journal(&fleets, request.uri().path(), &params).await? else {
+    let path = request.uri().path();
+    let Some(journal) = journal(set.as_ref(), &fleets, path, &params).await? else {
         return Ok(next.run(request).await);
     };
     let forwarded = ForwardedRequest::of(request).await?;
@@ -78,10 +83,11 @@ pub(crate) async fn by_its_journal(
 
 /// The journal of a request's object; none if the request is not for exactly one journal.
 async fn journal(
+    set: &dyn JournalSet,
     fleets: &Fleets,
     path: &str,
     params: &RawPathParams,
-) -> Result<Option<u16>, FleetError> {
+) -> Result<Option<u16>, Problem> {
     let param = |key: &str| {
         let mut all = params.iter();
         all.find(|(name, _)| *name == key).map(|(_, value)| value)
@@ -115,10 +121,8 @@ async fn journal(
     };
     let (namespace, name) = (param("namespace"), param("name"));
     let name = format!("{object}{}", name.unwrap_or_default());
-    let fleet = fleets
-        .that_has(namespace.unwrap_or_default(), &name)
-        .await?;
-    Ok(fleets.number_of(fleet))
+    let namespace = namespace.unwrap_or_default();
+    Ok(Some(journal_of(set, fleets, namespace, &name).await?))
 }
 
 impl ForwardedRequest {

@@ -56,6 +56,11 @@ impl Problem {
     /// The media type of a problem.
     pub const MEDIA_TYPE: &str = "application/problem+json";
 
+    /// Whether an object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND.as_u16()
+    }
+
     /// A problem without host and object.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>, remedy: &str) -> Self {
         Self {

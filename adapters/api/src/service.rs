@@ -66,6 +66,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::spawn_blocking;
 use vsiflow_engine::low_priority;
 
+pub(crate) use self::acted::journal_of;
 pub use self::{
     acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost},
     acting::{Act, ActRequest},

@@ -3,7 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use tower::util::ServiceExt as _;
 use vsiflow_engine::{executor::By, secret::Secret};
-use vsiflow_workflows::fleet::{ConsoleNote, FleetError, Fleets};
+use vsiflow_workflows::{
+    fleet::{ConsoleNote, FleetError, Fleets},
+    kinds::ObjectKind,
+};
 
 use super::*;
 use crate::{ForwardedAnswer, ForwardedRequest, JournalSet, NoAudits, NoCommands};
@@ -28,6 +31,10 @@ impl JournalSet for ClosedSet {
 
     async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
         closed(&self.readings_of_tokens)
+    }
+
+    async fn claimed_by(&self, _: ObjectKind, _: &str, _: &str) -> Result<Option<u16>, Problem> {
+        Ok(None)
     }
 
     async fn answer(&self, _: u16, _: ForwardedRequest) -> Result<ForwardedAnswer, Problem> {
@@ -76,6 +83,10 @@ impl JournalSet for SlowSet {
 
     async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
         Err(Problem::busy("there are no tokens"))
+    }
+
+    async fn claimed_by(&self, _: ObjectKind, _: &str, _: &str) -> Result<Option<u16>, Problem> {
+        Ok(None)
     }
 
     async fn answer(&self, _: u16, _: ForwardedRequest) -> Result<ForwardedAnswer, Problem> {

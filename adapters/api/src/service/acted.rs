@@ -12,7 +12,7 @@ use vsiflow_engine::{
     model::{EntityId, Name},
 };
 use vsiflow_workflows::{
-    fleet::{DrainedVsi, NamedObject},
+    fleet::{DrainedVsi, Fleets, NamedObject},
     kinds::ObjectKind,
     plan::Plan,
 };
@@ -182,6 +182,35 @@ impl ActedObject {
             ..Self::without_entity(kind_of(&object), &object.namespace, &object.name, effect)
         }
     }
+}
+
+/// The journal of a set that has an object, named as `web`, `disk/data` or `snapshot/before`. Snapshots of schedules may have
+/// the name of another journal's: the one for which the name is claimed comes first.
+///
+/// # Errors
+/// `VSI0703` if there is none.
+pub(crate) async fn journal_of(
+    set: &dyn JournalSet,
+    fleets: &Fleets,
+    namespace: &str,
+    name: &str,
+) -> Result<u16, Problem> {
+    let (kind, bare) = ObjectKind::of_name(name);
+    let (own_namespace, own_name) = bare.split_once('/').unwrap_or((namespace, bare));
+    let claimed = set.claimed_by(kind, own_namespace, own_name).await?;
+    let claimer = claimed.and_then(|journal| fleets.all().nth(journal.into()));
+    if let (Some(journal), Some(fleet)) = (claimed, claimer) {
+        let alone = Fleets::from(fleet.clone());
+        if kind
+            .check_exists(&alone, own_namespace, own_name)
+            .await
+            .is_ok()
+        {
+            return Ok(journal);
+        }
+    }
+    let fleet = fleets.that_has(namespace, qualified(name)).await?;
+    Ok(fleets.number_of(fleet).unwrap_or_default())
 }
 
 /// Has each journal of a set do its part of a request.

@@ -17,10 +17,10 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, kind_of, qualified},
+    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, journal_of, kind_of, qualified},
     reading::default_namespace,
 };
-use crate::{Caller, Problem, Rights, api::Api};
+use crate::{Caller, JournalSet, Problem, Rights, api::Api};
 
 /// What is done with objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -176,7 +176,7 @@ impl ServiceRequest for ActRequest {
         self.check()?;
         if let Some(set) = api.set() {
             let fleets = api.fleets().await?;
-            let parts = self.parts(&fleets).await?;
+            let parts = self.parts(set.as_ref(), &fleets).await?;
             return answer_of_parts(set.as_ref(), parts, caller).await;
         }
         let fleet = api.fleet()?;
@@ -234,7 +234,11 @@ impl ActRequest {
     }
 
     /// The part of each journal that has one.
-    async fn parts(&self, fleets: &Fleets) -> Result<BTreeMap<u16, Self>, FleetError> {
+    async fn parts(
+        &self,
+        set: &dyn JournalSet,
+        fleets: &Fleets,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
         let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
         let empty = Self {
             names: Vec::new(),
@@ -252,8 +256,7 @@ impl ActRequest {
             _ => self.names.clone(),
         };
         for name in names {
-            let fleet = fleets.that_has(&self.namespace, qualified(&name)).await?;
-            let journal = fleets.number_of(fleet).unwrap_or_default();
+            let journal = journal_of(set, fleets, &self.namespace, &name).await?;
             let part = parts.entry(journal).or_insert_with(|| empty.clone());
             part.names.push(name);
         }

@@ -22,11 +22,11 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost, answer_of_parts, qualified},
+    acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost, answer_of_parts, journal_of},
     agreed,
     reading::default_namespace,
 };
-use crate::{Caller, Problem, Rights, api::Api};
+use crate::{Caller, JournalSet, Problem, Rights, api::Api};
 
 /// An object that is to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -129,7 +129,7 @@ impl ServiceRequest for DeleteRequest {
         self.objects.sort_by_key(DeletionTarget::turn);
         if let Some(set) = api.set() {
             let fleets = api.fleets().await?;
-            let parts = Box::pin(self.parts(&fleets)).await?;
+            let parts = Box::pin(self.parts(set.as_ref(), &fleets)).await?;
             let answer = answer_of_parts(set.as_ref(), parts, caller).await?;
             return self.answer_of_journals(answer);
         }
@@ -173,8 +173,13 @@ impl DeleteRequest {
         Ok(())
     }
 
-    /// The part of each journal that has one.
-    async fn parts(&self, fleets: &Fleets) -> Result<BTreeMap<u16, Self>, FleetError> {
+    /// The part of each journal that has one. All names are looked up here, too: no journal begins if another one would
+    /// refuse a name.
+    async fn parts(
+        &self,
+        set: &dyn JournalSet,
+        fleets: &Fleets,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
         let empty = Self {
             objects: Vec::new(),
             ..self.clone()
@@ -191,7 +196,11 @@ impl DeleteRequest {
         self.refuse_networks_in_use(fleets).await?;
         let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
         for target in &self.objects {
-            for journal in self.journals_of(fleets, target).await? {
+            let journals = match self.journals_of(set, fleets, target).await {
+                Err(problem) if problem.is_not_found() && self.may_be_gone(target) => continue,
+                journals => journals?,
+            };
+            for journal in journals {
                 let part = parts.entry(journal).or_insert_with(|| empty.clone());
                 part.objects.push(target.clone());
             }
@@ -201,31 +210,27 @@ impl DeleteRequest {
 
     async fn journals_of(
         &self,
+        set: &dyn JournalSet,
         fleets: &Fleets,
         target: &DeletionTarget,
-    ) -> Result<Vec<u16>, FleetError> {
-        let numbered = match target.kind() {
+    ) -> Result<Vec<u16>, Problem> {
+        let (kind, namespace) = (target.kind(), &self.namespace);
+        match kind {
             // Journal 0 has these, and any journal their members.
             ObjectKind::Pool | ObjectKind::Group | ObjectKind::Quota | ObjectKind::Type => {
-                return Ok(vec![0]);
+                kind.check_exists(fleets, namespace, target.bare()).await?;
+                Ok(vec![0])
             }
-            ObjectKind::Network => {
-                fleets
-                    .that_have_network(&self.namespace, target.bare())
-                    .await
-            }
-            _ => {
-                let fleet = fleets.that_has(&self.namespace, qualified(&target.name));
-                let fleet = fleet.await;
-                fleet.map(|fleet| fleets.number_of(fleet).into_iter().collect())
-            }
-        };
-        match numbered {
-            Err(error) if self.ignore_not_found && error.kind == ErrorKind::NotFound => {
-                Ok(Vec::new())
-            }
-            numbered => numbered,
+            ObjectKind::Network => Ok(fleets.that_have_network(namespace, target.bare()).await?),
+            _ => Ok(vec![
+                journal_of(set, fleets, namespace, &target.name).await?,
+            ]),
         }
+    }
+
+    /// Whether it is no error that an object does not exist: what was selected, and is gone by now, is as it was to be.
+    fn may_be_gone(&self, target: &DeletionTarget) -> bool {
+        self.ignore_not_found || target.uid.is_some()
     }
 
     /// A journal knows only its own VSIs.
@@ -349,7 +354,7 @@ impl DeleteRequest {
                 kind.check_exists(&fleets, &self.namespace, name).await
             };
             match checked {
-                Err(error) if self.ignore_not_found && error.kind == ErrorKind::NotFound => {
+                Err(error) if error.kind == ErrorKind::NotFound && self.may_be_gone(target) => {
                     continue;
                 }
                 checked => checked?,

@@ -9,17 +9,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::executor::By;
 use vsiflow_workflows::{
-    fleet::{ErrorKind, Fleet, FleetError, Fleets, ReplacementPlace},
+    fleet::{ErrorKind, Fleet, Fleets, ReplacementPlace},
     kinds::ObjectKind,
 };
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, qualified},
+    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, journal_of},
     agreed,
     reading::default_namespace,
 };
-use crate::{Caller, Problem, Rights, api::Api};
+use crate::{Caller, JournalSet, Problem, Rights, api::Api};
 
 /// A VSI whose boot disk is to be made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ impl ServiceRequest for RebuildRequest {
         self.check()?;
         if let Some(set) = api.set() {
             let fleets = api.fleets().await?;
-            let parts = self.parts(&fleets).await?;
+            let parts = self.parts(set.as_ref(), &fleets).await?;
             return answer_of_parts(set.as_ref(), parts, caller).await;
         }
         let fleet = api.fleet()?;
@@ -92,13 +92,14 @@ impl RebuildRequest {
     }
 
     /// The part of each journal that has one.
-    async fn parts(&self, fleets: &Fleets) -> Result<BTreeMap<u16, Self>, FleetError> {
+    async fn parts(
+        &self,
+        set: &dyn JournalSet,
+        fleets: &Fleets,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
         let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
         for target in &self.vsis {
-            let fleet = fleets
-                .that_has(&self.namespace, qualified(&target.name))
-                .await?;
-            let journal = fleets.number_of(fleet).unwrap_or_default();
+            let journal = journal_of(set, fleets, &self.namespace, &target.name).await?;
             let part = parts.entry(journal).or_insert_with(|| Self {
                 vsis: Vec::new(),
                 ..self.clone()

@@ -6,10 +6,11 @@
 
 use vsiflow_postgres::{
     Held,
-    shards::{ShardError, owners::Claim},
+    shards::{ShardError, ShardSet, owners::Claim},
 };
 use vsiflow_workflows::{
     fleet::{ErrorKind, Fleet},
+    kinds::ObjectKind,
     spec::Resolved,
 };
 
@@ -137,6 +138,18 @@ impl<'a> Claimed<'a> {
 /// The key of an object in the database.
 pub(super) fn object(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}")
+}
+
+/// The journal that a name is claimed for.
+pub(super) async fn journal_of(
+    set: &ShardSet,
+    kind: ObjectKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<u16>, ExitProblem> {
+    let object = object(kind.word(), namespace, name);
+    let journal = set.journal_of_name(&object).await;
+    journal.map_err(database::problem)
 }
 
 /// Whether a journal has an object with this name that is not deleted.

@@ -6,9 +6,12 @@ use async_trait::async_trait;
 use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
 use vsiflow_engine::executor::By;
 use vsiflow_postgres::seal::Sealer;
-use vsiflow_workflows::fleet::{ConsoleNote, FleetError, Fleets};
+use vsiflow_workflows::{
+    fleet::{ConsoleNote, FleetError, Fleets},
+    kinds::ObjectKind,
+};
 
-use super::{SetPlace, api, consoles, failure::failed};
+use super::{SetPlace, api, claims, consoles, failure::failed};
 use crate::{compose::journal_key, daemon, exit::ExitProblem};
 
 /// The journals of a set that a command has opened.
@@ -41,6 +44,16 @@ impl JournalSet for CommandSet {
 
     async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
         Ok(self.fleets.clone())
+    }
+
+    async fn claimed_by(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<u16>, Problem> {
+        let claimed = claims::journal_of(&self.place.set, kind, namespace, name).await;
+        claimed.map_err(|problem| daemon::api_problem(&problem))
     }
 
     async fn answer(

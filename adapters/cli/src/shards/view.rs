@@ -17,9 +17,12 @@ use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
 use vsiflow_engine::executor::By;
 use vsiflow_postgres::{seal::Sealer, shards::processes::JournalExtent};
-use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets};
+use vsiflow_workflows::{
+    fleet::{ConsoleNote, Fleet, FleetError, Fleets},
+    kinds::ObjectKind,
+};
 
-use super::{SetPlace, api, consoles, failure::failed};
+use super::{SetPlace, api, claims, consoles, failure::failed};
 use crate::{
     args::Common,
     compose::{App, database},
@@ -250,6 +253,16 @@ impl JournalSet for SetView {
     async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
         let refreshed = Box::pin(self.refresh(&self.with_tokens, 1)).await;
         refreshed.map_err(|problem| daemon::api_problem(&problem))
+    }
+
+    async fn claimed_by(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<u16>, Problem> {
+        let claimed = claims::journal_of(&self.place.set, kind, namespace, name).await;
+        claimed.map_err(|problem| daemon::api_problem(&problem))
     }
 
     async fn answer(

@@ -168,6 +168,9 @@ fn host(command: &HostCommand) -> CommandRoute<'_> {
         | HostCommand::Inventory(InventoryArgs { at, .. }) => {
             of_host(at.name.as_deref(), &at.files, true)
         }
+        HostCommand::Drain(args) if args.moves => CommandRoute::Refused(
+            "members of pools are moved by journal 0; drain with --stop, or delete the members after `host cordon`",
+        ),
         HostCommand::Cordon(_)
         | HostCommand::Uncordon(_)
         | HostCommand::Accept(_)

@@ -91,7 +91,7 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("console web", "looks"),
         ("vnc web", "looks"),
         ("host drain a --stop", "looks"),
-        ("host drain a --move", "looks"),
+        ("host drain a --move", "refused"),
         ("host cordon a", "looks"),
         ("host uncordon a --start", "looks"),
         ("host accept a", "looks"),
