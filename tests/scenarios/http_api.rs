@@ -352,6 +352,9 @@ fn who_may_look_reads_and_changes_nothing() {
     let socket = folder.path().join("look.sock");
     let _daemon = vsiflow.serve(&["--read-only", socket.to_str().unwrap()]);
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "--wait"])
+        .exits(0);
     let recorded = vsiflow.history("web").len();
     let document = http::get(&socket, "/v1/openapi.json").is(200).json();
     let paths = document["paths"].as_object().unwrap();
@@ -393,7 +396,7 @@ fn who_may_look_reads_and_changes_nothing() {
         .chain(vec![of_web; 3])
         .chain([json!({}), described])
         .chain(vec![json!({}); 3])
-        .chain([json!({"objects": []})]);
+        .chain([json!({"objects": []}), json!({"name": "web-1"})]);
     for (path, request) in READING_REQUESTS.into_iter().zip(requests) {
         drop(http::post(&socket, path, &request).is(200));
     }
@@ -401,7 +404,7 @@ fn who_may_look_reads_and_changes_nothing() {
 }
 
 /// The requests of commands that read. Viewers may send them.
-const READING_REQUESTS: [&str; 12] = [
+const READING_REQUESTS: [&str; 13] = [
     "/v1/table",
     "/v1/describe",
     "/v1/history",
@@ -414,6 +417,7 @@ const READING_REQUESTS: [&str; 12] = [
     "/v1/audit/head",
     "/v1/replay",
     "/v1/outcomes",
+    "/v1/plan-restoration",
 ];
 
 #[test]

@@ -304,13 +304,13 @@ fn a_vsi_is_put_back_once_somebody_agreed() {
     let words = site.named(&url, &restore);
     let mut refuses = TestConsole::on_a_terminal(&site.vsiflow, &words);
     refuses.shows(lost);
-    refuses.shows("put its VSI back to snapshot/before? [y/N]");
+    refuses.shows("put vsi/on-d back to snapshot/before? [y/N]");
     refuses.types("n\r");
     refuses.shows("VSI0811");
     assert_eq!(refuses.end(), 4);
     assert_eq!(content(), later);
     let mut agrees = TestConsole::on_a_terminal(&site.vsiflow, &words);
-    agrees.shows("put its VSI back to snapshot/before? [y/N]");
+    agrees.shows("put vsi/on-d back to snapshot/before? [y/N]");
     agrees.types("y\r");
     agrees.shows("vsi/on-d is Running");
     assert_eq!(agrees.end(), 0);

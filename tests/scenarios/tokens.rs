@@ -331,7 +331,7 @@ const OPERATES: [&str; 22] = [
     "act",
     "maintainHost",
 ];
-const ADMINISTERS: [&str; 22] = [
+const ADMINISTERS: [&str; 23] = [
     "takeVirtualServerSnapshot",
     "restoreVirtualServerSnapshot",
     "deleteVirtualServerSnapshot",
@@ -352,6 +352,7 @@ const ADMINISTERS: [&str; 22] = [
     "scale",
     "cordonMembers",
     "rollbackPool",
+    "restoreSnapshot",
     "runCommand: snapshot create",
     "drainHost: move",
 ];

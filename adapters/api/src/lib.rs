@@ -78,9 +78,10 @@ pub use service::{
     DescribedObject, DiffRequest, Differences, DrawnObject, EventsRequest, GraphRequest, HostAct,
     JournalAnchor, JournalAnchors, JournalAudits, JournalUse, ListedObjects, MaintainHostRequest,
     NoAudits, ObjectOutcome, ObjectOutcomes, Operation, OutcomesRequest, OverviewRequest,
-    RebuildRequest, RebuildTarget, RefreshRequest, RefreshedHosts, RemovedEvents, ReplayRequest,
-    ReplaySummary, ReplayedJournal, ReplayedJournals, RetainedOnHost, RollbackPoolRequest,
-    ScaleRequest, ServiceRequest, StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal,
+    PlanRestorationRequest, PlannedRestoration, RebuildRequest, RebuildTarget, RefreshRequest,
+    RefreshedHosts, RemovedEvents, ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals,
+    Restoration, RestoreSnapshotRequest, RetainedOnHost, RollbackPoolRequest, ScaleRequest,
+    ServiceRequest, StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal,
     VerifiedJournals, VerifyRequest, call_daemon,
 };
 pub use session_right::{RightCheck, SessionRight};

@@ -15,6 +15,8 @@
 //! POST /v1/act        power, retry, cancel and approve
 //! POST /v1/delete, /v1/rebuild
 //!                     what destroys: deletion, and boot disks that are made anew
+//! POST /v1/plan-restoration, /v1/restore-snapshot
+//!                     VSIs that are put back to snapshots
 //! POST /v1/maintain-host
 //!                     hosts as wholes
 //! POST /v1/scale, /v1/rollback-pool, /v1/cordon-members
@@ -45,6 +47,7 @@ mod reading;
 mod rebuilding;
 mod refresh;
 mod remote;
+mod restoring;
 
 use std::marker::PhantomData;
 
@@ -89,6 +92,7 @@ pub use self::{
     rebuilding::{RebuildRequest, RebuildTarget},
     refresh::{RefreshRequest, RefreshedHosts, UnreachableHost},
     remote::{DaemonError, call_daemon},
+    restoring::{PlanRestorationRequest, PlannedRestoration, Restoration, RestoreSnapshotRequest},
 };
 use crate::{
     Caller, Problem, Rights,
@@ -230,6 +234,8 @@ pub(crate) fn routes() -> ApiRouter<Api> {
         .merge(route_of::<RollbackPoolRequest>())
         .merge(route_of::<CordonMembersRequest>())
         .merge(route_of::<MaintainHostRequest>())
+        .merge(route_of::<PlanRestorationRequest>())
+        .merge(route_of::<RestoreSnapshotRequest>())
         .merge(route_of::<OutcomesRequest>())
         .merge(route_of::<DiffRequest>())
         .merge(route_of::<VerifyRequest>())

@@ -11,18 +11,14 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::{
-    fleet::{ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
-    kinds::ObjectKind,
-    plan::Plan,
-};
+use vsiflow_workflows::{fleet::SnapshotRequest, kinds::ObjectKind, plan::Plan};
 
 use super::{
-    actions::{ActionEffect, ActionResult, with_outcome},
+    actions::{ActionEffect, ActionResult, carry_out, with_outcome},
     resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::OptionalJsonBody;
-use crate::{AwaitedObject, Caller, Problem, api::Api};
+use crate::{AwaitedObject, Caller, Problem, Restoration, RestoreSnapshotRequest, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualserversnapshots/{name}";
@@ -58,31 +54,6 @@ pub(crate) struct RestoreRequest {
     reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
     wait_seconds: u64,
-}
-
-/// What of a snapshot would be put back.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(crate) struct PlanQuery {
-    /// Leave out the memory of the snapshot: the guest boots from the disks.
-    disks_only: bool,
-    /// Restore copies without a check of their recorded hashes, or with none on record.
-    unverified: bool,
-    /// Delete the present disks before their copies are put back, for pools without room for both.
-    in_place: bool,
-}
-
-fn options(disks_only: bool, unverified: bool, in_place: bool) -> RestoreOptions {
-    let scope = if disks_only {
-        RestoreScope::DisksOnly
-    } else {
-        RestoreScope::All
-    };
-    RestoreOptions {
-        scope,
-        unverified,
-        place: ReplacementPlace::of(in_place),
-    }
 }
 
 /// A snapshot that is being taken.
@@ -136,15 +107,11 @@ pub(super) fn changes() -> ApiRouter<Api> {
 async fn plan(
     State(api): State<Api>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Query(query): Query<PlanQuery>,
+    Query(how): Query<Restoration>,
 ) -> Answer<RestorationPlan> {
     let snapshots = api.fleet()?.snapshots();
     let (_, plan) = snapshots
-        .plan_restore(
-            &namespace,
-            &name,
-            options(query.disks_only, query.unverified, query.in_place),
-        )
+        .plan_restore(&namespace, &name, how.into())
         .await?;
     let not_restored = snapshots.not_restored(&namespace, &name).await?;
     Ok(Json(RestorationPlan { plan, not_restored }))
@@ -181,19 +148,19 @@ async fn restore(
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     OptionalJsonBody(request): OptionalJsonBody<RestoreRequest>,
 ) -> Answer<ActionResult> {
-    let by = caller.by(&request.reason);
-    let (vsi, _) = api
-        .fleet()?
-        .snapshots()
-        .restore(
-            &namespace,
-            &name,
-            options(request.disks_only, request.unverified, request.in_place),
-            by,
-        )
-        .await?;
+    let restores = RestoreSnapshotRequest {
+        namespace,
+        name,
+        uid: None,
+        how: Restoration {
+            disks_only: request.disks_only,
+            unverified: request.unverified,
+            in_place: request.in_place,
+        },
+        reason: request.reason,
+    };
     Ok(Json(
-        recorded(&api, &caller, &vsi, request.wait_seconds).await?,
+        carry_out(&api, &caller, restores, request.wait_seconds).await?,
     ))
 }
 

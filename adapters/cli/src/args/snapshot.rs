@@ -82,9 +82,6 @@ pub(crate) struct SnapshotDeleteArgs {
     /// Forget them only: the host is not asked, and the copies stay.
     #[arg(long)]
     pub(crate) orphan: bool,
-    /// One that is gone is left out: of a set's process that repeats what another one had begun.
-    #[arg(skip)]
-    pub(crate) ignore_not_found: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 use vsiflow_api::{
     ActAnswer, ActEffect, ActRequest, ActedObject, AwaitedObject, CordonMembersRequest,
     DeleteRequest, DeletionTarget, JournalUse, MaintainHostRequest, ObjectOutcome, OutcomesRequest,
-    Problem, RebuildRequest, RebuildTarget, RollbackPoolRequest, ScaleRequest, ServiceRequest,
+    Problem, RebuildRequest, RebuildTarget, RestoreSnapshotRequest, RollbackPoolRequest,
+    ScaleRequest, ServiceRequest,
 };
 use vsiflow_workflows::fleet::{DrainedVsi, HistoryLine, VsiOverview, took};
 
@@ -41,6 +42,8 @@ impl ActingRequest for CordonMembersRequest {}
 impl ActingRequest for RollbackPoolRequest {}
 
 impl ActingRequest for MaintainHostRequest {}
+
+impl ActingRequest for RestoreSnapshotRequest {}
 
 impl ActingRequest for ActRequest {
     fn name(&mut self, objects: Vec<SelectedObject>) {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use vsiflow_api::{DeleteRequest, DeletionTarget};
-use vsiflow_engine::executor::By;
-use vsiflow_workflows::{
-    fleet::{ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
-    spec::Resolved,
+use vsiflow_api::{
+    DeleteRequest, DeletionTarget, PlanRestorationRequest, Restoration, RestoreSnapshotRequest,
 };
+use vsiflow_engine::executor::By;
+use vsiflow_workflows::{fleet::SnapshotRequest, spec::Resolved};
 
-use super::{apply, delete::carry_out};
+use super::{
+    acting::{self, Action, ActionReport},
+    apply,
+    delete::carry_out,
+};
 use crate::{
     actor,
     args::{
@@ -18,9 +21,9 @@ use crate::{
     },
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
+    output, service,
     shards::{local_documents, snapshots},
-    work::{self, SNAPSHOT, Target},
+    work::{self, SNAPSHOT},
 };
 
 pub(super) async fn run(common: &Common, command: SnapshotCommand) -> CommandOutcome {
@@ -56,54 +59,60 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
 }
 
 async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
     let (namespace, name) = (&args.namespace, bare(&args.name));
-    let scope = if args.disks_only {
-        RestoreScope::DisksOnly
-    } else {
-        RestoreScope::All
-    };
-    let options = RestoreOptions {
-        scope,
+    let how = Restoration {
+        disks_only: args.disks_only,
         unverified: args.unverified,
-        place: ReplacementPlace::of(args.in_place),
+        in_place: args.in_place,
     };
-    let plan = app.fleet.snapshots().plan_restore(namespace, name, options);
-    let (entity, plan) = plan.await?;
-    let targets = work::targets_of(&app, &[entity]).await?;
-    let shown = targets.first().map(Target::shown).unwrap_or_default();
-    for lost in &plan.destroys {
+    let plan = PlanRestorationRequest {
+        namespace: namespace.clone(),
+        name: name.to_owned(),
+        how,
+        foresee: args.dry_run,
+    };
+    let planned = Box::pin(service::call(common, plan)).await?;
+    let shown = format!(
+        "vsi/{}",
+        work::label(&planned.vsi.namespace, &planned.vsi.name)
+    );
+    for lost in planned.vsi.plan.iter().flat_map(|plan| &plan.destroys) {
         output::line(&format!("{shown}: loses the {}: {}", lost.object, lost.why));
     }
-    for disk in app.fleet.snapshots().not_restored(namespace, name).await? {
+    for disk in &planned.not_restored {
         output::warning(&format!(
             "{disk} of snapshot/{name} is not restored, because {shown} does not have it any more; `vsiflow create \
              NAME --from {name}` makes another VSI with all disks"
         ));
     }
     if args.dry_run {
-        let snapshots = app.fleet.snapshots();
-        let needs = snapshots.room_to_restore(namespace, name, options).await?;
-        for needed in &needs {
+        for needed in &planned.needs {
             output::line(&format!("{shown}: {}", output::plan::room(needed)));
         }
-        let refusal = snapshots.restore_refusal(namespace, name, options).await?;
-        let exit = output::foreseen(&shown, &format!("put back to snapshot/{name}"), refusal);
-        app.close().await;
-        return Ok(exit);
+        let what = format!("put back to snapshot/{name}");
+        let refusal = planned.vsi.problem.map(ExitProblem::from);
+        return Ok(output::foreseen_problem(&shown, &what, refusal));
     }
-    let question = format!("put {shown} back to snapshot/{name}?");
-    if !args.yes && !work::is_agreed(&question)? {
-        let message = format!("nothing was done; this would put {shown} back to snapshot/{name}");
-        let problem = ExitProblem::new(Exit::Blocked, "VSI0811", message, "say --yes");
-        return Err(problem);
+    let question = format!("put {shown} back to snapshot/{name}");
+    if !args.yes {
+        work::confirm(&question)?;
     }
-    let by = actor::by(&common.reason);
-    let restored = app.fleet.snapshots().restore(namespace, name, options, by);
-    restored.await?;
-    let outcome = format!("is put back to snapshot/{name}");
-    work::report_recorded(&app, &args.wait, &targets, &outcome);
-    work::see_through(app, common, &args.wait, &targets).await
+    let action = Action {
+        request: RestoreSnapshotRequest {
+            namespace: namespace.clone(),
+            name: name.to_owned(),
+            uid: Some(planned.uid),
+            how,
+            reason: common.reason.clone(),
+        },
+        selection: None,
+        follow_up: &ActionReport {
+            wait: args.wait,
+            recorded: format!("is put back to snapshot/{name}").into(),
+            done: "",
+        },
+    };
+    acting::carry_out(common, &action).await
 }
 
 async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
@@ -116,7 +125,7 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
         objects: names.map(DeletionTarget::named).collect(),
         orphan: args.orphan,
         release: false,
-        ignore_not_found: args.ignore_not_found,
+        ignore_not_found: false,
         reason: common.reason.clone(),
     };
     carry_out(common, request, None, args.wait).await

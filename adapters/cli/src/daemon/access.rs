@@ -58,7 +58,9 @@ impl ApiAccess {
             CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Acts,
             CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => Self::Acts,
             CliCommand::Delete(_) | CliCommand::Rebuild(_) => Self::Acts,
-            CliCommand::Snapshot(SnapshotCommand::Delete(_)) => Self::Acts,
+            CliCommand::Snapshot(SnapshotCommand::Delete(_) | SnapshotCommand::Restore(_)) => {
+                Self::Acts
+            }
             CliCommand::Backup(_) => Self::Changes,
             CliCommand::Snapshot(_) => Self::Changes,
             CliCommand::Clone(_) => Self::Changes,
@@ -198,7 +200,7 @@ mod tests {
         ("bundle apply b --verify-key k", ApiAccess::Stays),
         ("clone a b", ApiAccess::Changes),
         ("snapshot create a", ApiAccess::Changes),
-        ("snapshot restore a-1 --yes", ApiAccess::Changes),
+        ("snapshot restore a-1 --yes", ApiAccess::Acts),
         ("snapshot delete a-1", ApiAccess::Acts),
         ("get snapshots", ApiAccess::Asks),
         ("audit verify", ApiAccess::Asks),

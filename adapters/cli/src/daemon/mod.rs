@@ -29,4 +29,4 @@ pub(crate) use place::{
 };
 pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
-pub(crate) use words::{add_option, words};
+pub(crate) use words::words;

@@ -11,12 +11,6 @@ pub(super) async fn for_caller<T>(words: Vec<String>, work: impl Future<Output =
     CALLER.scope(words, work).await
 }
 
-/// Adds an option to words, before the operands.
-pub(crate) fn add_option(words: &mut Vec<String>, option: String) {
-    let end = words.iter().position(|word| word == "--");
-    words.insert(end.unwrap_or(words.len()), option);
-}
-
 /// The words of this process, with the paths of files made absolute; a caller's words are unchanged.
 pub(crate) fn words(cli: &Cli) -> Vec<String> {
     if let Ok(words) = CALLER.try_with(Vec::clone) {

@@ -133,12 +133,18 @@ pub(crate) fn problem(problem: &ExitProblem) {
 /// Prints what a command would do to an object if it were not a dry run, and why it would be refused; returns the
 /// exit of that.
 pub(crate) fn foreseen(object: &str, what: &str, refusal: Option<Failure>) -> Exit {
+    let refusal = refusal.map(|failure| ExitProblem::of(Exit::Blocked, &failure));
+    foreseen_problem(object, what, refusal)
+}
+
+/// The same for a problem of a service.
+pub(crate) fn foreseen_problem(object: &str, what: &str, refusal: Option<ExitProblem>) -> Exit {
     let Some(refusal) = refusal else {
         line(&format!("{object} would be {what}"));
         return Exit::Done;
     };
     line(&format!("{object} would not be {what}"));
-    problem(&ExitProblem::of(Exit::Blocked, &refusal));
+    problem(&refusal);
     Exit::Blocked
 }
 

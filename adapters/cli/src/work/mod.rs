@@ -23,17 +23,14 @@ pub(crate) use engine_notices::tell;
 pub(crate) use host::{host, limit_uploads};
 pub(crate) use one_host::one_host;
 pub(crate) use outcome::{DELETED, FORGOTTEN, report_not_made, say};
-pub(crate) use question::{is_agreed, is_somebody_there};
+pub(crate) use question::is_agreed;
 pub(crate) use selection::{
-    Destruction, SelectedObject, SelectedObjects, confirm, names_and_selector, nobody_agreed,
-    select,
+    Destruction, SelectedObject, SelectedObjects, confirm, names_and_selector, select,
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
     DISK, GROUP, HOST, POOL, QUOTA, SNAPSHOT, TYPE, Target, print_objects, targets_named,
     targets_of,
 };
-pub(crate) use wait::{
-    Reminder, Until, elapsed, report_recorded, see_through, until_decided, watch,
-};
+pub(crate) use wait::{Reminder, Until, elapsed, report_recorded, until_decided, watch};
 pub(crate) use watch_hosts::{keep_current, watch_hosts};

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Whether there is a user at a terminal to ask.
-pub(crate) fn is_somebody_there() -> bool {
+fn is_somebody_there() -> bool {
     let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     there && !sink::is_for_caller()
 }

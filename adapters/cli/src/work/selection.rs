@@ -158,7 +158,7 @@ pub(crate) fn confirm(question: &str) -> Result<(), ExitProblem> {
 }
 
 /// The error when the user did not agree.
-pub(crate) fn nobody_agreed(question: &str) -> ExitProblem {
+fn nobody_agreed(question: &str) -> ExitProblem {
     let message = format!("nothing was done; this would {question}");
     ExitProblem::new(Exit::Blocked, "VSI0811", message, "say --yes")
 }

@@ -41,18 +41,6 @@ impl Until {
     }
 }
 
-/// Waits until the outcomes of these targets are known, then releases the state directory.
-pub(crate) async fn see_through(
-    app: App,
-    common: &Common,
-    wait: &WaitArgs,
-    targets: &[Target],
-) -> Result<Exit, ExitProblem> {
-    let exit = until_decided(&app, common, wait, targets, Until::Decided, "").await?;
-    app.close().await;
-    Ok(exit)
-}
-
 /// Whether a command returns once the desired state is recorded, because a daemon does the work.
 fn returns_at_once(app: &App, wait: &WaitArgs) -> bool {
     app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none()

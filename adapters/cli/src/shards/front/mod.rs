@@ -6,7 +6,6 @@
 //! - [`documents`]: commands on documents.
 //! - [`creating`]: VSIs that a command line describes.
 //! - [`hosts`]: commands on one host, which its journal runs.
-//! - [`restoring`]: restores VSIs to snapshots.
 //!
 //! A command on objects of several journals succeeds or fails in each of them separately, and each result is
 //! reported. All names are looked up in the whole set first, so that a typing error changes nothing. A
@@ -16,7 +15,6 @@ mod creating;
 pub(super) mod documents;
 mod hosts;
 pub(super) mod objects;
-mod restoring;
 pub(super) mod routing;
 
 use vsiflow_postgres::{
@@ -189,7 +187,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             Box::pin(hosts::of_host(&cli, host, repeatable, &place)).await?
         }
         CommandRoute::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
-        CommandRoute::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
         CommandRoute::Documents(sources) => {
             Box::pin(documents::documents(&cli, &place, &sources)).await?
         }

@@ -7,8 +7,8 @@ use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, EventOffset, HostCommand, ImageCommand,
-        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, SnapshotRestoreArgs, Sources,
-        TokenCommand, TracesCommand, kind_and_names, without_kind,
+        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, Sources, TokenCommand,
+        TracesCommand, kind_and_names, without_kind,
     },
     work::{GROUP, POOL, QUOTA, SNAPSHOT, SelectedObjects},
 };
@@ -29,8 +29,6 @@ pub(super) enum CommandRoute<'a> {
     Decides(bool),
     /// Journal 0 decides about these documents, and each journal does its part.
     Documents(Sources),
-    /// Restores the VSI of a snapshot in its journal, after the user confirmed.
-    Restores(&'a SnapshotRestoreArgs),
     /// Makes VSIs that the command line describes, in the journal of a host.
     Creates(&'a CreateArgs),
     /// Runs in the journal of the host; whether it may be repeated.
@@ -216,8 +214,7 @@ fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
             Objects::Named(&args.namespace, vec![args.vsi.clone()]),
             false,
         ),
-        SnapshotCommand::Restore(args) => CommandRoute::Restores(args),
-        SnapshotCommand::Delete(_) => CommandRoute::Looks,
+        SnapshotCommand::Restore(_) | SnapshotCommand::Delete(_) => CommandRoute::Looks,
     }
 }
 
@@ -256,7 +253,6 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
             | CommandRoute::ActsEverywhere(_)
             | CommandRoute::Decides(_)
             | CommandRoute::Documents(_)
-            | CommandRoute::Restores(_)
             | CommandRoute::Creates(_)
             | CommandRoute::OfHost(..)
             | CommandRoute::OfHosts(_)

@@ -25,7 +25,6 @@ fn met(line: &str) -> String {
         CommandRoute::Acts(of, repeatable) => format!("{} {}", how(repeatable), objects(&of)),
         CommandRoute::ActsEverywhere(repeatable) => format!("{} in all journals", how(repeatable)),
         CommandRoute::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
-        CommandRoute::Restores(args) => format!("restores {} {}", args.namespace, args.name),
         CommandRoute::Documents(_) => "documents".to_owned(),
         CommandRoute::OfHost(host, repeatable) => {
             let (name, files) = (host.name.unwrap_or("the only host"), host.files.len());
@@ -152,7 +151,7 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("history snapshot a -n b", "looks at b snapshot/a"),
         ("snapshot create web", "once default web"),
         ("snapshot create vsi/web before -n a", "once a vsi/web"),
-        ("snapshot restore before -n a", "restores a before"),
+        ("snapshot restore before -n a", "looks"),
         ("snapshot delete a snapshot/b", "looks"),
         ("create new --from before", "once default snapshot/before"),
         ("clone web web-2 -n a", "once a web"),
