@@ -1,9 +1,10 @@
 //! Policies that a document can choose.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether the VSI should run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PowerState {
     /// It runs.
     #[default]
@@ -22,7 +23,7 @@ impl PowerState {
 }
 
 /// What happens when the host's objects differ from what vsiflow wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum OnDrift {
     /// It is reported, and nothing is changed.
     #[default]
@@ -32,7 +33,7 @@ pub enum OnDrift {
 }
 
 /// Whether a change is carried out automatically.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum UpdatePolicy {
     /// Immediately.
     #[default]
@@ -42,7 +43,8 @@ pub enum UpdatePolicy {
 }
 
 /// What happens to an object on its host when its document is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-example" = "Retain"))]
 pub enum DeletionPolicy {
     /// It is deleted.
     Delete,
