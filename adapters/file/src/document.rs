@@ -153,7 +153,7 @@ impl DocumentCollector {
         match kind {
             VSI => self.parse(kind, &node, place, |documents| &mut documents.vsis),
             VIRTUAL_SERVER => {
-                let found = self.read::<Manifest<VirtualServerSpec>>(&node, &place);
+                let found = self.read::<Manifest<VirtualServerSpec>>(kind, &node, &place);
                 let found = found.map(|found| (found.metadata, VsiSpec::from(found.spec)));
                 self.add(kind, found, place, |documents| &mut documents.vsis);
             }
@@ -169,11 +169,13 @@ impl DocumentCollector {
             NETWORK => self.parse(kind, &node, place, |documents| &mut documents.networks),
             NETWORK_REF => self.parse(kind, &node, place, |documents| &mut documents.network_refs),
             CONFIG_MAP => {
-                let found = self.read(&node, &place).map(ConfigMapManifest::split);
+                let found = self.read(kind, &node, &place);
+                let found = found.map(ConfigMapManifest::split);
                 self.add(kind, found, place, |documents| &mut documents.config_maps);
             }
             SECRET => {
-                let found = self.read(&node, &place).map(SecretManifest::split);
+                let found = self.read(kind, &node, &place);
+                let found = found.map(SecretManifest::split);
                 self.add(kind, found, place, |documents| &mut documents.secrets);
             }
             _ => {}
@@ -187,7 +189,7 @@ impl DocumentCollector {
         place: SourcePosition,
         list: fn(&mut Documents) -> &mut Vec<Document<T>>,
     ) {
-        let found = self.read::<Manifest<T>>(node, &place);
+        let found = self.read::<Manifest<T>>(kind, node, &place);
         self.add(
             kind,
             found.map(|found| (found.metadata, found.spec)),
@@ -196,12 +198,17 @@ impl DocumentCollector {
         );
     }
 
-    fn read<T: DeserializeOwned>(&mut self, node: &YamlNode, place: &SourcePosition) -> Option<T> {
+    fn read<T: DeserializeOwned>(
+        &mut self,
+        kind: &str,
+        node: &YamlNode,
+        place: &SourcePosition,
+    ) -> Option<T> {
         let faults = match read::<T>(node) {
             Ok(found) => return Some(found),
             Err(faults) => faults,
         };
-        for words in faults.iter().map(words) {
+        for words in faults.iter().map(|fault| words(kind, fault)) {
             let what = (words.code, &words.path, words.at_key);
             self.error(place, what, words.message, words.remedy);
         }

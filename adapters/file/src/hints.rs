@@ -1,21 +1,42 @@
 //! Hints for error messages: what a field expects, with an example, and the closest known word to a misspelt
-//! one.
+//! one. What fields of specs expect comes from their schemas.
 
-use vsiflow_workflows::spec::{FieldPath, PathSegment};
+use serde_json::Value;
+use vsiflow_workflows::spec::{
+    FieldPath, PathSegment,
+    schema::{EXAMPLE, EXPECTED, SIZE},
+};
+
+use crate::schemas;
 
 /// What a field expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
     /// The expected type in words, for example `a whole number`.
-    pub(crate) expected: &'static str,
+    pub(crate) expected: String,
     /// An example line.
-    pub(crate) example: &'static str,
+    pub(crate) example: String,
 }
 
-/// What the field at a path expects. The path starts at the document; list positions in it are ignored.
-pub(crate) fn hint(path: &FieldPath) -> Option<Hint> {
+/// What the field at a path of a document of that kind expects. The path starts at the document; list positions in it
+/// are ignored.
+pub(crate) fn hint(kind: &str, path: &FieldPath) -> Option<Hint> {
     let keys: Vec<&str> = path.0.iter().filter_map(key).collect();
-    let (expected, example) = match keys.as_slice() {
+    match keys.as_slice() {
+        ["spec", above @ .., name] => of_field(schemas::field(kind, above, name)?, name),
+        keys => {
+            let (expected, example) = envelope(keys)?;
+            Some(Hint {
+                expected: expected.to_owned(),
+                example: example.to_owned(),
+            })
+        }
+    }
+}
+
+/// What fields outside specs expect.
+fn envelope(keys: &[&str]) -> Option<(&'static str, &'static str)> {
+    Some(match keys {
         ["apiVersion"] => ("text", "apiVersion: hpse.ibm.com/v1"),
         ["kind"] => ("text", "kind: HyperProtectContainerRuntimeOnPrem"),
         ["metadata"] => ("an object with a name", "metadata: {name: my-vsi}"),
@@ -34,11 +55,9 @@ pub(crate) fn hint(path: &FieldPath) -> Option<Hint> {
             "HOSTNAME: lpar1.example.com, or in base64 below a Secret's data",
         ),
         ["items"] => ("a list of documents", "items: []"),
-        ["spec", field, rest @ ..] => return spec(field, rest),
         ["spec"] => ("an object", "spec: {imageURL: …, contract: …}"),
         _ => return None,
-    };
-    Some(Hint { expected, example })
+    })
 }
 
 fn key(segment: &PathSegment) -> Option<&str> {
@@ -48,251 +67,74 @@ fn key(segment: &PathSegment) -> Option<&str> {
     }
 }
 
-fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match (field, rest) {
-        ("template", ["spec", field, rest @ ..]) => return spec(field, rest),
-        ("diskTemplates", ["spec", field, rest @ ..]) => return spec(field, rest),
-        ("template" | "diskTemplates" | "replicas" | "strategy", rest) => return pool(field, rest),
-        ("waves", ["members" | "pools", field, rest @ ..]) => {
-            return spec(field, rest).or_else(|| group(&["waves", "members", field]));
-        }
-        ("waves" | "release" | "outputs", rest) => {
-            let path: Vec<_> = std::iter::once(field).chain(rest.iter().copied()).collect();
-            return group(&path);
-        }
-        ("contract", _) => ("text", "contract: | with the contract below, indented"),
-        ("hard", []) => ("an object of limits", "hard: {vsis: 10, memory: 64Gi}"),
-        ("hard", ["vsis" | "cpus"]) => ("a whole number", "vsis: 10"),
-        ("hard", ["memory" | "disk"]) => ("a size", "memory: 64Gi"),
-        ("virtualServer", []) => ("text", "virtualServer: web"),
-        ("quiesce", []) => ("true or false", "quiesce: true"),
-        ("imageURL", []) => ("a URL", "imageURL: https://images.example.com/hpcr.qcow2"),
-        ("imageChecksum", []) => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
-        ("storagePool", []) => ("text", "storagePool: images"),
-        ("volumeName", []) => ("text", "volumeName: existing-volume"),
-        ("cidr", []) => ("an IPv4 network", "cidr: 10.20.0.0/24"),
-        ("mode", []) => ("nat, routed, isolated or bridge", "mode: nat"),
-        ("bridge", []) => ("text", "bridge: br0"),
-        ("dhcp", []) => ("an object", "dhcp: {enabled: true}"),
-        ("dhcp" | "dns", ["enabled"]) => ("true or false", "enabled: true"),
-        ("dhcp", ["range"]) => (
-            "an object with start and end",
-            "range: {start: 10.20.0.100, end: 10.20.0.200}",
-        ),
-        ("dhcp", ["range", "start" | "end"]) => ("an IPv4 address", "start: 10.20.0.100"),
-        ("dns", []) => ("an object", "dns: {domain: lab.example.com}"),
-        ("dns", ["domain"]) => ("text", "domain: lab.example.com"),
-        ("mtu", []) => ("a whole number", "mtu: 1500"),
-        ("vlan", []) => ("a whole number", "vlan: 12"),
-        ("interfaces", []) => (
-            "a list of cards",
-            "interfaces: [{network: backend, addresses: [10.20.0.5]}]",
-        ),
-        ("interfaces", ["network"]) => ("text", "network: backend"),
-        ("interfaces", ["addresses"]) => ("a list of IPv4 addresses", "addresses: [10.20.0.5]"),
-        ("networkName", []) => ("text", "networkName: default"),
-        ("size", []) | ("bootDisk", ["size"]) => ("a size", "size: 100Gi"),
-        ("cpus", []) => ("a whole number", "cpus: 2"),
-        ("memory", []) => ("a size, or of a snapshot true or false", "memory: 4Gi"),
-        ("bootDisk", []) => ("an object", "bootDisk: {mode: copy, size: 100Gi}"),
-        ("bootDisk", ["mode"]) => ("copy or overlay", "mode: copy"),
-        ("machine", []) => ("an object", "machine: {cpus: 2, memory: 4Gi}"),
-        ("machine", ["arch"]) => ("text", "arch: s390x"),
-        ("machine", ["cpus"]) => ("a whole number", "cpus: 2"),
-        ("machine", ["memory"]) => ("a size", "memory: 4Gi"),
-        ("machine", ["cpu"]) => ("text", "cpu: host-model"),
-        ("machine", ["firmware"]) => ("bios or uefi", "firmware: uefi"),
-        ("machine", ["secureExecution"]) => ("auto, required or off", "secureExecution: auto"),
-        ("machine", ["graphics"]) => ("vnc or none", "graphics: vnc"),
-        ("guest", rest) => return guest(rest),
-        ("ready", rest) => return ready(rest),
-        ("source", rest) => return source(rest),
-        ("powerState", []) => ("Running, Stopped or Paused", "powerState: Running"),
-        ("onDrift", []) => ("Report or Restore", "onDrift: Report"),
-        ("updatePolicy", []) => ("Automatic or Manual", "updatePolicy: Automatic"),
-        ("deletionPolicy", []) => ("Delete or Retain", "deletionPolicy: Retain"),
-        ("networkConfig", _) => (
-            "text",
-            "networkConfig: | with netplan version 2 below, indented",
-        ),
-        ("snapshotPolicy", []) => (
-            "an object with schedule and keep",
-            "snapshotPolicy: {schedule: \"30 2 * * *\", keep: 7}",
-        ),
-        ("snapshotPolicy", ["schedule"]) => ("cron's five fields", "schedule: \"30 2 * * *\""),
-        ("snapshotPolicy", ["keep"]) => ("a whole number", "keep: 7"),
-        ("snapshotPolicy", ["quiesce"]) => ("true or false", "quiesce: true"),
-        ("placement", rest) => return placement(rest),
-        ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
-        _ => return None,
+fn of_field(schema: &Value, name: &str) -> Option<Hint> {
+    let text = |key: &str| schema.get(key).and_then(Value::as_str);
+    let expected = match text(EXPECTED) {
+        Some(expected) => expected.to_owned(),
+        None => expected(schema)?,
     };
-    Some(Hint { expected, example })
+    let example = match schema.get(EXAMPLE).or_else(|| plain_default(schema)) {
+        Some(Value::String(example)) => example.clone(),
+        Some(example) => example.to_string(),
+        None => example(schema)?,
+    };
+    Some(Hint {
+        expected,
+        example: format!("{name}: {example}"),
+    })
 }
 
-fn pool(field: &str, rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match (field, rest) {
-        ("replicas", []) => ("a whole number", "replicas: 3"),
-        ("template", []) => ("an object", "template: {spec: {imageURL: …}}"),
-        ("template", ["spec"]) => ("an object", "spec: {imageURL: …}"),
-        ("template", ["evictable"]) => ("true or false", "evictable: true"),
-        ("template", ["metadata"]) => ("an object", "metadata: {labels: {app: web}}"),
-        ("template", ["metadata", "labels" | "annotations"]) => {
-            ("an object of texts", "labels: {app: web}")
-        }
-        ("diskTemplates", []) => (
-            "a list of disks",
-            "diskTemplates: [{metadata: {name: data}, spec: {size: 10Gi}}]",
-        ),
-        ("diskTemplates", ["metadata"]) => ("an object with a name", "metadata: {name: data}"),
-        ("diskTemplates", ["metadata", "name"]) => ("text", "name: data"),
-        ("diskTemplates", ["spec"]) => ("an object", "spec: {size: 10Gi}"),
-        ("strategy", []) => ("an object", "strategy: {maxUnavailable: 1}"),
-        ("strategy", ["maxUnavailable"]) => ("a whole number", "maxUnavailable: 1"),
-        ("strategy", ["maxSurge"]) => ("a whole number", "maxSurge: 0"),
-        ("strategy", ["partition"]) => ("a whole number", "partition: 0"),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
+fn plain_default(schema: &Value) -> Option<&Value> {
+    let default = schema.get("default")?;
+    let is_plain = !default.is_null() && !default.is_object() && !default.is_array();
+    is_plain.then_some(default)
 }
 
-fn group(path: &[&str]) -> Option<Hint> {
-    let (expected, example) = match path {
-        ["waves"] => (
-            "a list of waves",
-            "waves: [{name: first, members: [{name: a, template: {spec: {imageURL: …}}}]}]",
-        ),
-        ["waves", "members" | "pools"] => (
-            "a list of members",
-            "members: [{name: a, template: {spec: {imageURL: …}}}]",
-        ),
-        ["waves", "gate"] => ("an object", "gate: {members: all, probes: [{tcp: 22}]}"),
-        ["waves", "gate", "members"] => ("all or any", "members: all"),
-        ["waves", "gate", "probes", ..] => ("a list of probes", "probes: [{tcp: 22}]"),
-        ["waves", "members" | "pools", "removeAfter"] => ("text", "removeAfter: control-plane"),
-        ["waves", .., "name"] => ("text", "name: bootstrap"),
-        ["release", ..] => (
-            "images by name",
-            "release: {node: {image: https://images.example.com/node.qcow2}}",
-        ),
-        ["outputs", "secret"] => ("true or false", "secret: false"),
-        ["outputs", ..] => (
-            "a list of outputs",
-            "outputs: [{name: kubeconfig, member: bootstrap-0, file: /etc/kubernetes/admin.conf}]",
-        ),
+/// A type in words.
+fn expected(schema: &Value) -> Option<String> {
+    let words = words(schema);
+    if let Some((last, others)) = words.split_last() {
+        return Some(match others {
+            [] => (*last).to_owned(),
+            others => format!("{} or {last}", others.join(", ")),
+        });
+    }
+    let format = schema.get("format").and_then(Value::as_str);
+    let type_of = |inner: Option<&Value>| inner?.get("type")?.as_str().map(str::to_owned);
+    let is_text = |inner: &str| type_of(schema.get(inner)).as_deref() == Some("string");
+    let expected = match type_of(Some(schema))?.as_str() {
+        "string" if format == Some(SIZE) => "a size",
+        "string" => "text",
+        "integer" => "a whole number",
+        "boolean" => "true or false",
+        "array" if is_text("items") => "a list of texts",
+        "array" => "a list",
+        "object" if is_text("additionalProperties") => "an object of texts",
+        "object" => "an object",
         _ => return None,
     };
-    Some(Hint { expected, example })
+    Some(expected.to_owned())
 }
 
-fn guest(rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match rest {
-        [] => (
-            "an object",
-            "guest: {type: cloudInit, sshKeys: [\"ssh-ed25519 …\"]}",
-        ),
-        ["type"] => (
-            "cloudInit, ignition, hyperProtect or none",
-            "type: cloudInit",
-        ),
-        ["contract", ..] => ("text", "contract: | with the contract below, indented"),
-        ["userData", ..] => ("text", "userData: | with #cloud-config below, indented"),
-        ["userDataFrom", ..] => (
-            "a reference to a Secret",
-            "userDataFrom: {secretKeyRef: {name: web, key: user-data}}",
-        ),
-        ["networkConfig", ..] => (
-            "text",
-            "networkConfig: | with netplan version 2 below, indented",
-        ),
-        ["hostname"] => ("text", "hostname: web"),
-        ["sshKeys"] => ("a list of texts", "sshKeys: [\"ssh-ed25519 …\"]"),
-        ["vendorData", ..] => ("text", "vendorData: | with #cloud-config below, indented"),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
+/// An example of a field whose schema has none.
+fn example(schema: &Value) -> Option<String> {
+    if let Some(word) = words(schema).first() {
+        return Some((*word).to_owned());
+    }
+    match schema.get("type").and_then(Value::as_str)? {
+        "boolean" => Some("true".to_owned()),
+        // A value of a map of texts; numbers need quotes there.
+        "string" => Some("\"1\"".to_owned()),
+        _ => None,
+    }
 }
 
-fn source(rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match rest {
-        [] => (
-            "an object with imageURL, snapshot, disk or blank",
-            "source: {imageURL: https://images.example.com/data.qcow2}",
-        ),
-        ["imageURL"] => ("a URL", "imageURL: https://images.example.com/data.qcow2"),
-        ["imageChecksum"] => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
-        ["snapshot"] => (
-            "an object with name and disk",
-            "snapshot: {name: before-upgrade, disk: data}",
-        ),
-        ["snapshot", "name"] => ("text", "name: before-upgrade"),
-        ["snapshot", "disk"] => ("boot, or the name of a data disk", "disk: data"),
-        ["disk"] => ("text", "disk: data"),
-        ["blank"] => ("true", "blank: true"),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
-}
-
-fn ready(rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match rest {
-        [] => ("an object", "ready: {within: 15m, all: [{tcp: 22}]}"),
-        ["within"] => ("a time", "within: 15m"),
-        ["all"] => ("a list of probes", "all: [{cloudInit: {}}, {tcp: 22}]"),
-        ["all", "console"] => ("text", "console: \"login:\""),
-        ["all", "tcp"] => ("a whole number", "tcp: 22"),
-        ["all", "http"] => ("an object", "http: {port: 80, path: /healthz}"),
-        ["all", "http", "port"] => ("a whole number", "port: 80"),
-        ["all", "http", "path"] => ("text", "path: /healthz"),
-        [
-            "all",
-            word @ ("agent" | "cloudInit" | "address" | "started"),
-        ] => (
-            "an empty object",
-            match *word {
-                "agent" => "agent: {}",
-                "cloudInit" => "cloudInit: {}",
-                "address" => "address: {}",
-                _ => "started: {}",
-            },
-        ),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
-}
-
-fn placement(rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match rest {
-        [] => ("an object", "placement: {spread: {over: host}}"),
-        ["spread"] => ("an object", "spread: {over: host}"),
-        ["spread", "over"] => ("host or label", "over: host"),
-        ["spread", "label"] => ("text", "label: zone"),
-        ["pack"] => ("true or false", "pack: true"),
-        ["requires"] => ("an object", "requires: {memory: 64Gi}"),
-        ["requires", "memory"] => ("a size", "memory: 64Gi"),
-        ["requires", "cpus"] => ("a whole number", "cpus: 8"),
-        ["requires", "poolRoom"] => ("a size", "poolRoom: 100Gi"),
-        ["requires", "device"] => ("text", "device: crypto"),
-        ["antiAffinity", rest @ ..] | ["spread", "among", rest @ ..] => return selector(rest),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
-}
-
-fn selector(rest: &[&str]) -> Option<Hint> {
-    let (expected, example) = match rest {
-        [] => ("a label selector", "{matchLabels: {app: hpcr}}"),
-        ["matchLabels"] => ("an object of texts", "matchLabels: {app: hpcr}"),
-        ["matchLabels", _] => ("text", "app: \"1\""),
-        ["matchExpressions"] => (
-            "a list of conditions",
-            "matchExpressions: [{key: app, operator: In, values: [hpcr]}]",
-        ),
-        ["matchExpressions", "key"] => ("text", "key: app"),
-        ["matchExpressions", "operator"] => ("In, NotIn, Exists or DoesNotExist", "operator: In"),
-        ["matchExpressions", "values"] => ("a list of texts", "values: [hpcr]"),
-        _ => return None,
-    };
-    Some(Hint { expected, example })
+/// The words of an enum, of which some have descriptions and one may be `null`.
+fn words(schema: &Value) -> Vec<&str> {
+    let list = |key: &str| schema.get(key).and_then(Value::as_array);
+    let choices = ["anyOf", "oneOf"].into_iter().filter_map(list).flatten();
+    let words = list("enum").into_iter().flatten().filter_map(Value::as_str);
+    words.chain(choices.flat_map(self::words)).collect()
 }
 
 /// The closest of `words` to a possibly misspelt word.
@@ -312,7 +154,91 @@ pub(crate) fn closest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use vsiflow_workflows::spec::documents::{DATA_DISK, GROUP, SNAPSHOT, VIRTUAL_SERVER, VSI};
+
     use super::*;
+
+    /// Calls for each field below a schema.
+    fn each(schema: &Value, call: &mut dyn FnMut(&str, &Value)) {
+        let object = schema.get("items").unwrap_or(schema);
+        let fields = object.get("properties").and_then(Value::as_object);
+        for (name, field) in fields.into_iter().flatten() {
+            call(name, field);
+            each(field, call);
+            if let Some(values) = field.get("additionalProperties") {
+                each(values, call);
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_of_every_kind_has_an_example() {
+        for spec in schemas::specs() {
+            each(spec, &mut |name, field| {
+                let is_text = field.get("type").is_some_and(|of| of == "string");
+                let has_own = field
+                    .get(EXAMPLE)
+                    .or_else(|| plain_default(field))
+                    .is_some();
+                let is_said = has_own || !is_text || !words(field).is_empty();
+                let hint = of_field(field, name);
+                assert!(is_said && hint.is_some(), "{name} needs x-example: {field}");
+            });
+        }
+    }
+
+    #[test]
+    fn hints_are_of_the_kind_of_the_document() {
+        let of = |kind: &str, path: &[&'static str]| {
+            let path = FieldPath::of(path.iter().copied());
+            hint(kind, &path).map(|hint| (hint.expected, hint.example))
+        };
+        let hint = |expected: &str, example: &str| Some((expected.to_owned(), example.to_owned()));
+        for (kind, path, expected) in [
+            (
+                VSI,
+                &["spec", "machine", "cpus"][..],
+                hint("a whole number", "cpus: 2"),
+            ),
+            (
+                VSI,
+                &["spec", "bootDisk", "mode"],
+                hint("copy or overlay", "mode: copy"),
+            ),
+            (
+                VIRTUAL_SERVER,
+                &["spec", "bootDisk", "mode"],
+                hint("copy, overlay or ephemeral", "mode: copy"),
+            ),
+            (
+                VIRTUAL_SERVER,
+                &["spec", "machine", "firmware"],
+                hint("bios or uefi", "firmware: uefi"),
+            ),
+            (
+                SNAPSHOT,
+                &["spec", "memory"],
+                hint("true or false", "memory: true"),
+            ),
+            (DATA_DISK, &["spec", "size"], hint("a size", "size: 100Gi")),
+            (
+                GROUP,
+                &[
+                    "spec", "waves", "pools", "template", "spec", "guest", "sshKeys",
+                ],
+                hint("a list of texts", "sshKeys: [\"ssh-ed25519 …\"]"),
+            ),
+            (
+                VSI,
+                &["spec", "diskSelector", "matchLabels", "app"],
+                hint("text", "app: \"1\""),
+            ),
+            (VSI, &["metadata", "name"], hint("text", "name: my-vsi")),
+            (VSI, &["spec", "guest"], None),
+        ] {
+            assert_eq!(of(kind, path), expected, "{kind} {path:?}");
+        }
+    }
 
     #[test]
     fn slips_are_understood() {

@@ -20,7 +20,7 @@
 //!
 //! The pipeline: bytes are cut into documents (`split`), parsed into trees with positions (`yaml`, `node`),
 //! and read into the types of `vsiflow-workflows` (`de`, `read`, `document`). Mistakes become text
-//! (`messages`, `hints`) beside a line without secrets (`redact`, `source`).
+//! (`messages`, `hints`) beside a line without secrets (`redact`, `secrecy`, `source`).
 //!
 //! [`Documents`]: vsiflow_workflows::spec::Documents
 
@@ -39,6 +39,8 @@ mod node;
 mod parts;
 mod read;
 mod redact;
+mod schemas;
+mod secrecy;
 mod source;
 mod split;
 mod substitute;

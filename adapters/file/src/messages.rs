@@ -3,7 +3,7 @@
 use vsiflow_workflows::spec::{FieldPath, PathSegment, ProblemCode};
 
 use crate::fault::{DocumentFault, FieldProblem};
-use crate::hints::{closest, hint};
+use crate::hints::{Hint, closest, hint};
 
 /// The message and remedy for a fault.
 pub(crate) struct KnownWords {
@@ -15,9 +15,11 @@ pub(crate) struct KnownWords {
     pub(crate) remedy: String,
 }
 
-/// Turns a fault into a message and a remedy.
-pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
+/// Turns a fault of a document of that kind into a message and a remedy.
+pub(crate) fn words(kind: &str, fault: &DocumentFault) -> KnownWords {
     let path = fault.path();
+    let hint = hint(kind, &path);
+    let hint = hint.as_ref();
     let (code, at_key, message, remedy) = match &fault.wrong {
         FieldProblem::UnknownField { known } => (
             ProblemCode::UnknownField,
@@ -29,21 +31,21 @@ pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
             ProblemCode::MissingField,
             true,
             format!("{path} is missing"),
-            add(&path),
+            add(hint),
         ),
         FieldProblem::Type { found, expected } => {
-            let (message, remedy) = wrong_type(&path, found, expected);
+            let (message, remedy) = wrong_type(&path, hint, found, expected);
             (ProblemCode::WrongValue, false, message, remedy)
         }
         FieldProblem::Word { found, allowed } => {
-            let (message, remedy) = wrong_word(&path, found, allowed);
+            let (message, remedy) = wrong_word(&path, hint, found, allowed);
             (ProblemCode::WrongValue, false, message, remedy)
         }
         FieldProblem::Value(message) => (
             ProblemCode::WrongValue,
             false,
             format!("{path}: {message}"),
-            write_as(&path),
+            write_as(hint),
         ),
     };
     KnownWords {
@@ -96,31 +98,35 @@ fn meant(path: &FieldPath, known: &[&'static str]) -> String {
     }
 }
 
-fn add(path: &FieldPath) -> String {
-    match hint(path) {
+fn add(hint: Option<&Hint>) -> String {
+    match hint {
         Some(hint) => format!("add it, for example: {}", hint.example),
         None => "add it".to_owned(),
     }
 }
 
-fn write_as(path: &FieldPath) -> String {
-    match hint(path) {
+fn write_as(hint: Option<&Hint>) -> String {
+    match hint {
         Some(hint) => format!("write, for example: {}", hint.example),
         None => "change it".to_owned(),
     }
 }
 
-fn wrong_type(path: &FieldPath, found: &str, expected: &str) -> (String, String) {
-    let hint = hint(path);
+fn wrong_type(
+    path: &FieldPath,
+    hint: Option<&Hint>,
+    found: &str,
+    expected: &str,
+) -> (String, String) {
     // serde names Rust types here; the hint is for people.
-    let expected = hint.map_or(expected, |hint| hint.expected);
+    let expected = hint.map_or(expected, |hint| &hint.expected);
     let message = format!("{path} is {found}, and must be {expected}");
     let scalar = matches!(found, "a number" | "true or false");
     let remedy = match hint {
         Some(hint) if expected == "text" && scalar => {
             format!(
                 "put it in quotes, for example: {}",
-                quoted(path, hint.example)
+                quoted(path, &hint.example)
             )
         }
         Some(hint) => format!("write, for example: {}", hint.example),
@@ -143,7 +149,12 @@ fn quoted(path: &FieldPath, example: &str) -> String {
     }
 }
 
-fn wrong_word(path: &FieldPath, found: &str, allowed: &[&str]) -> (String, String) {
+fn wrong_word(
+    path: &FieldPath,
+    hint: Option<&Hint>,
+    found: &str,
+    allowed: &[&str],
+) -> (String, String) {
     let found: String = found.chars().take(40).collect();
     let message = format!(
         "{path} is {found:?}, and must be one of {}",
@@ -151,7 +162,7 @@ fn wrong_word(path: &FieldPath, found: &str, allowed: &[&str]) -> (String, Strin
     );
     let remedy = match closest(&found, allowed) {
         Some(word) => format!("did you mean `{word}`?"),
-        None => write_as(path),
+        None => write_as(hint),
     };
     (message, remedy)
 }

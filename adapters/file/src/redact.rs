@@ -4,6 +4,7 @@
 //! everything from the first possible secret on is hidden, except the values of fields that hold no secrets.
 
 use crate::node::{Value, YamlMark, YamlNode};
+use crate::secrecy::{self, Secrecy};
 
 /// The text shown in place of a secret.
 pub(crate) const HIDDEN: &str = "<hidden>";
@@ -23,35 +24,6 @@ const HARMLESS_KEYS: &[&str] = &[
     "OVERCOMMIT_MEMORY",
     "OVERCOMMIT_POOL",
     "DEVICES",
-];
-
-/// Fields of specs that may be shown. A misspelt `contract` is not among them.
-const HARMLESS_FIELDS: &[&str] = &[
-    "imageURL",
-    "imageChecksum",
-    "storagePool",
-    "targetSelector",
-    "placement",
-    "diskSelector",
-    "networkSelector",
-    "bootDisk",
-    "machine",
-    "cpus",
-    "memory",
-    "ready",
-    "powerState",
-    "onDrift",
-    "updatePolicy",
-    "deletionPolicy",
-    "snapshotPolicy",
-    "size",
-    "volumeName",
-    "networkName",
-    "replicas",
-    "strategy",
-    "release",
-    "outputs",
-    "hard",
 ];
 
 /// Metadata that may be shown. Annotations are not: some hold a copy of the whole object.
@@ -96,7 +68,7 @@ fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
             ("apiVersion" | "kind" | "type" | "immutable", _) => true,
             ("metadata", _) => hide_except(&entry.node, HARMLESS_METADATA, spans),
             ("spec", _) if is_of_kubevirt(document) => of_kubevirt("spec", &entry.node, spans),
-            ("spec", _) => spec(&entry.node, spans),
+            ("spec", _) => spec(&entry.node, secrecy::spec(), spans),
             ("data" | "stringData", "Secret") => hide_except(&entry.node, &[], spans),
             ("data", "ConfigMap") => hide_except(&entry.node, HARMLESS_KEYS, spans),
             _ => hide(&entry.node, spans),
@@ -200,80 +172,17 @@ fn is_plain_place(text: &str) -> bool {
     !text.contains(['?', '#']) && behind.is_none_or(is_digest)
 }
 
-/// Fields of `guest` that may be shown.
-const HARMLESS_GUEST: &[&str] = &["type", "hostname", "sshKeys", "userDataFrom"];
-
-/// Fields of a data disk's `source` that may be shown. Its URL is hidden, because it may hold a secret.
-const HARMLESS_SOURCE: &[&str] = &["imageChecksum", "snapshot", "disk", "blank", "format"];
-
-fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
-    if !matches!(node.value, Value::Map(_)) {
-        return hide(node, spans);
-    }
-    let mut fields = node.entries().iter();
-    fields.all(|field| match field.key.as_str() {
-        "guest" => hide_except(&field.node, HARMLESS_GUEST, spans),
-        "template" => template(&field.node, spans),
-        "diskTemplates" => disk_templates(&field.node, spans),
-        "source" => hide_except(&field.node, HARMLESS_SOURCE, spans),
-        "waves" => waves(&field.node, spans),
-        key => HARMLESS_FIELDS.contains(&key) || hide(&field.node, spans),
-    })
-}
-
-/// Handles the waves of a group, whose members and pools have templates.
-fn waves(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
-    let Value::List(waves) = &node.value else {
-        return hide(node, spans);
-    };
-    waves.iter().all(|wave| {
-        if !matches!(wave.value, Value::Map(_)) {
-            return hide(wave, spans);
+/// Handles a part of a spec. A field that no kind has may be a misspelt secret.
+fn spec(node: &YamlNode, secrecy: &Secrecy, spans: &mut Vec<(usize, usize)>) -> bool {
+    match (secrecy, &node.value) {
+        (Secrecy::Shown, _) => true,
+        (Secrecy::Fields(fields), Value::Map(entries)) => entries.iter().all(|entry| {
+            let field = fields.get(&entry.key).unwrap_or(&Secrecy::Hidden);
+            spec(&entry.node, field, spans)
+        }),
+        (Secrecy::Items(items), Value::List(nodes)) => {
+            nodes.iter().all(|item| spec(item, items, spans))
         }
-        let mut fields = wave.entries().iter();
-        fields.all(|field| match field.key.as_str() {
-            "name" | "gate" => true,
-            "members" | "pools" => items(&field.node, spans),
-            _ => hide(&field.node, spans),
-        })
-    })
-}
-
-fn items(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
-    let Value::List(items) = &node.value else {
-        return hide(node, spans);
-    };
-    const HARMLESS: &[&str] = &["name", "replicas", "strategy", "removeAfter"];
-    items.iter().all(|item| {
-        if !matches!(item.value, Value::Map(_)) {
-            return hide(item, spans);
-        }
-        let mut fields = item.entries().iter();
-        fields.all(|field| match field.key.as_str() {
-            "template" => template(&field.node, spans),
-            "diskTemplates" => disk_templates(&field.node, spans),
-            key => HARMLESS.contains(&key) || hide(&field.node, spans),
-        })
-    })
-}
-
-/// Handles a template, which has a spec of its own.
-fn template(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
-    if !matches!(node.value, Value::Map(_)) {
-        return hide(node, spans);
-    }
-    let mut fields = node.entries().iter();
-    fields.all(|field| match field.key.as_str() {
-        "metadata" => hide_except(&field.node, HARMLESS_METADATA, spans),
-        "spec" => spec(&field.node, spans),
-        _ => hide(&field.node, spans),
-    })
-}
-
-/// Handles the disk templates of a pool, which have specs of their own.
-fn disk_templates(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
-    match &node.value {
-        Value::List(disks) => disks.iter().all(|disk| template(disk, spans)),
         _ => hide(node, spans),
     }
 }
@@ -309,9 +218,8 @@ pub(crate) fn suspects(text: &str) -> Vec<(usize, usize)> {
     for line in text.split_inclusive('\n') {
         let key = key_of(line);
         let harmless = |of: &str| {
-            [HARMLESS_KEYS, HARMLESS_FIELDS, HARMLESS_ANYWHERE]
-                .iter()
-                .any(|list| list.contains(&of))
+            let lists = [HARMLESS_KEYS, HARMLESS_ANYWHERE];
+            lists.iter().any(|list| list.contains(&of)) || secrecy::is_shown(of)
         };
         let known = key.is_some_and(harmless);
         let touchy = !known && key.is_some() || is_touchy(line, key);

@@ -1,8 +1,9 @@
 //! Kinds of data disks: those that vsiflow makes, and references to existing volumes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::disk_source::{self, DataDiskSource};
+use super::disk_source::{self, DataDiskSource, WrittenSource};
 use super::policy::DeletionPolicy;
 use super::quantity::{self, Quantity};
 use super::selector::{self, LabelSelector};
@@ -10,37 +11,42 @@ use super::text;
 use super::vsi::default_pool;
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPremDataDisk`: a disk that vsiflow makes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-previous-operator" = ["selector"]))]
 pub struct DataDiskSpec {
-    /// The size.
+    /// The size in bytes, or with a unit such as 100Gi.
     #[serde(default = "default_size", deserialize_with = "quantity::disk_size")]
+    #[schemars(extend("x-grows" = "a data disk is never made smaller"))]
     pub size: Quantity,
     /// The pool it is made in.
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
-    /// Chooses the host settings.
+    /// Chooses the ConfigMap and Secret with the host's settings.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
-    /// What happens to its volume when it is deleted.
+    /// What becomes of an object on its host when its resource is deleted.
     #[serde(default = "DeletionPolicy::of_disks")]
     pub deletion_policy: DeletionPolicy,
-    /// What it is filled with when it is made; empty if absent.
+    /// What it is filled with, once, when it is made; nothing where absent.
     #[serde(default, deserialize_with = "disk_source::written")]
+    #[schemars(with = "Option<WrittenSource>", extend("x-example" = "{imageURL: https://images.example.com/data.qcow2}", "x-expected" = "an object with imageURL, snapshot, disk or blank"))]
     pub source: Option<DataDiskSource>,
 }
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: an existing volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-previous-operator" = []))]
 pub struct DataDiskRefSpec {
     /// The volume's name.
     #[serde(deserialize_with = "text::host_object")]
+    #[schemars(extend("x-example" = "existing-volume"))]
     pub volume_name: String,
     /// The pool it is in.
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
-    /// Chooses the host settings.
+    /// Chooses the ConfigMap and Secret with the host's settings.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
 }

@@ -1,5 +1,6 @@
 //! What a data disk is filled with when it is made.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Value, json};
 
@@ -44,34 +45,51 @@ impl DataDiskSource {
     }
 }
 
-/// The form in documents. Exactly one field is given, except the checksum and the format.
-#[derive(Deserialize)]
+/// What a data disk is filled with, as documents write it: exactly one of imageURL, snapshot, disk and blank.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Written {
+pub(super) struct WrittenSource {
+    /// An image, without password or query: `https://`, `oci://`, `s3://`, `file:///`, or
+    /// `upload://NAMESPACE/NAME` for a file that `kubectl vsi image upload` sends.
     #[serde(default, rename = "imageURL")]
+    #[schemars(extend("x-example" = "https://images.example.com/data.qcow2", "x-secret" = true))]
     image_url: Option<ImageUrl>,
+    /// The SHA-256 the image must have: `sha256:` and 64 hexadecimal digits. Required with `upload://`.
     #[serde(default)]
     image_checksum: Option<Checksum>,
+    /// A disk of a snapshot of the same namespace.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{name: before-upgrade, disk: data}", "x-expected" = "an object with name and disk"))]
     snapshot: Option<SnapshotDiskFields>,
+    /// Another data disk of the same namespace, as it is then. No guest that is on may have it.
     #[serde(default)]
+    #[schemars(extend("x-example" = "data"))]
     disk: Option<NamedDisk>,
+    /// `true`: nothing.
     #[serde(default)]
+    #[schemars(extend("x-example" = true, "x-expected" = "true"))]
     blank: Option<bool>,
+    /// Refused with what to do instead.
     #[serde(default)]
+    #[schemars(skip)]
     format: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// A disk of a snapshot.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SnapshotDiskFields {
+    /// The snapshot.
     #[serde(deserialize_with = "text::host_object")]
+    #[schemars(extend("x-example" = "before-upgrade"))]
     name: String,
+    /// `boot`, or the name of a data disk.
     #[serde(deserialize_with = "text::host_object")]
+    #[schemars(extend("x-example" = "data", "x-expected" = "boot, or the name of a data disk"))]
     disk: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct NamedDisk(#[serde(deserialize_with = "text::host_object")] String);
 
@@ -84,13 +102,13 @@ const FORMAT: &str = "vsiflow makes no file systems: let the guest format the di
 pub(super) fn written<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<DataDiskSource>, D::Error> {
-    let Some(written) = Option::<Written>::deserialize(deserializer)? else {
+    let Some(written) = Option::<WrittenSource>::deserialize(deserializer)? else {
         return Ok(None);
     };
     written.source().map_err(D::Error::custom)
 }
 
-impl Written {
+impl WrittenSource {
     fn source(self) -> Result<Option<DataDiskSource>, &'static str> {
         if self.format.is_some() {
             return Err(FORMAT);

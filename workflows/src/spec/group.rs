@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 use vsiflow_steps::guest::Probe;
@@ -10,107 +11,128 @@ use super::documents::{Document, GROUP};
 use super::image::{Checksum, ImageUrl};
 use super::meta::{self, ObjectMeta};
 use super::policy::UpdatePolicy;
-use super::pool::{DiskTemplate, PoolSpec, PoolTemplate, ResolvedPool, Strategy, some_replicas};
+use super::pool::{
+    DiskTemplate, MAX_REPLICAS, PoolSpec, PoolTemplate, ResolvedPool, Strategy, some_replicas,
+};
 use super::problem::{DocumentRef, FieldPath, PathSegment, Problem};
 use super::ready::{HttpSpec, Nothing};
 
 /// The spec of kind `VirtualServerGroup`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GroupSpec {
-    /// Images that templates share, by name.
+    /// Images that templates share, by name. A change goes through the waves, one pool after another.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{node: {image: https://images.example.com/node.qcow2}}", "x-expected" = "images by name"))]
     pub release: BTreeMap<String, ReleaseSpec>,
     /// The waves, in the order in which they come up.
+    #[schemars(extend("x-example" = "[{name: first, members: [{name: a, template: {spec: {imageURL: …}}}]}]", "x-expected" = "a list of waves"))]
     pub waves: Vec<WaveSpec>,
-    /// The outputs to read from members once their wave is up.
+    /// What is read of members, once, before the gate of their wave opens.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{name: kubeconfig, member: bootstrap-0, file: /etc/kubernetes/admin.conf}]", "x-expected" = "a list of outputs"))]
     pub outputs: Vec<OutputSpec>,
 }
 
 /// An image of a release.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-example" = "{image: https://images.example.com/node.qcow2}"))]
 pub struct ReleaseSpec {
-    /// The URL of the image.
+    /// Where it comes from. It holds no credentials.
     pub image: ImageUrl,
-    /// The SHA-256 it must have.
+    /// The SHA-256 it must have: sha256: and 64 hexadecimal digits.
     #[serde(default)]
     pub checksum: Option<Checksum>,
 }
 
 /// A wave.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WaveSpec {
     /// Its name.
     #[serde(deserialize_with = "label")]
+    #[schemars(extend("x-example" = "bootstrap"))]
     pub name: String,
-    /// Single members: `NAME-0` each.
+    /// Single members: the virtual server is GROUP-NAME-0.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{name: a, template: {spec: {imageURL: …}}}]", "x-expected" = "a list of members"))]
     pub members: Vec<MemberSpec>,
-    /// Pools of members.
+    /// Pools: the members are GROUP-NAME-0 and so on.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{name: a, template: {spec: {imageURL: …}}}]", "x-expected" = "a list of members"))]
     pub pools: Vec<GroupPoolSpec>,
-    /// The gate to the next wave.
+    /// What opens the way to the next wave; that members are ready where absent.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{members: all, probes: [{tcp: 22}]}"))]
     pub gate: GateSpec,
 }
 
 /// A single member.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberSpec {
-    /// Its name: the virtual server is `GROUP-NAME-0`.
+    /// Its name.
     #[serde(deserialize_with = "label")]
+    #[schemars(extend("x-example" = "bootstrap"))]
     pub name: String,
-    /// The template of the member.
+    /// What it is. Texts of its guest may refer to the group and to earlier waves.
+    #[schemars(extend("x-example" = "{spec: {imageURL: …}}"))]
     pub template: PoolTemplate,
-    /// Its own data disks.
+    /// Data disks of its own.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{metadata: {name: data}, spec: {size: 10Gi}}]", "x-expected" = "a list of disks"))]
     pub disk_templates: Vec<DiskTemplate>,
-    /// The wave after whose gate it is removed for good.
+    /// The wave after whose gate it is deleted and never made again.
     #[serde(default)]
+    #[schemars(extend("x-example" = "control-plane"))]
     pub remove_after: Option<String>,
 }
 
 /// A pool of members.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GroupPoolSpec {
-    /// Its name: the pool is `GROUP-NAME`, its members `GROUP-NAME-0` and so on.
+    /// Its name.
     #[serde(deserialize_with = "label")]
+    #[schemars(extend("x-example" = "bootstrap"))]
     pub name: String,
-    /// How many members there are; if absent, as many as before, and 1 at first.
+    /// How many members there are, 0 to 1000; where absent, as many as before, and 1 at first.
     #[serde(default, deserialize_with = "some_replicas")]
+    #[schemars(range(max = MAX_REPLICAS), extend("x-example" = 3))]
     pub replicas: Option<u32>,
-    /// The template of each member.
+    /// What each member is. Texts of its guest may refer to the group and to earlier waves.
+    #[schemars(extend("x-example" = "{spec: {imageURL: …}}"))]
     pub template: PoolTemplate,
     /// Data disks that each member has of its own.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{metadata: {name: data}, spec: {size: 10Gi}}]", "x-expected" = "a list of disks"))]
     pub disk_templates: Vec<DiskTemplate>,
     /// How members are replaced.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{maxUnavailable: 1}"))]
     pub strategy: Strategy,
-    /// The wave after whose gate it is removed for good.
+    /// The wave after whose gate it is deleted and never made again.
     #[serde(default)]
+    #[schemars(extend("x-example" = "control-plane"))]
     pub remove_after: Option<String>,
 }
 
-/// The gate to the next wave.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What opens the way to the next wave.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateSpec {
-    /// Whether all members must pass, or any one.
+    /// Who has to show what a gate asks.
     #[serde(default)]
     pub members: Quorum,
-    /// Probes that a member must pass besides being ready; all of them.
+    /// What members show beside being ready, all of it.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-example" = "[{tcp: 22}]", "x-expected" = "a list of probes"))]
     pub probes: Vec<GateProbeSpec>,
 }
 
 /// Which members must pass a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Quorum {
     /// Every member of the wave.
@@ -120,58 +142,69 @@ pub enum Quorum {
     Any,
 }
 
-/// One probe of a gate; exactly one field is given.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// One probe of a gate: one field of it is given.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateProbeSpec {
-    /// The member is ready, by its own document.
+    /// The member is ready.
     #[serde(default)]
     pub ready: Option<Nothing>,
-    /// A regular expression that a line of the console must match.
+    /// A regular expression that a line of the console matches.
     #[serde(default)]
+    #[schemars(extend("x-example" = "\"login:\""))]
     pub console: Option<String>,
-    /// The guest agent must answer.
+    /// The agent of the guest answers.
     #[serde(default)]
     pub agent: Option<Nothing>,
-    /// A TCP port that must accept connections.
+    /// A TCP port that accepts connections.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 65535), extend("x-example" = 22))]
     pub tcp: Option<u16>,
-    /// An HTTP server that must answer.
+    /// An HTTP server that answers.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{port: 80, path: /healthz}"))]
     pub http: Option<HttpSpec>,
-    /// A program that the guest agent runs, and that must end with 0.
+    /// A program that the agent of the guest runs, and that ends with 0. It may run many times.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{path: /usr/bin/true}"))]
     pub agent_command: Option<AgentCommand>,
 }
 
-/// A program that a guest agent runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A program that the agent of a guest runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentCommand {
     /// The program, as an absolute path.
+    #[schemars(extend("x-example" = "/usr/bin/true"))]
     pub path: String,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-example" = "[--quiet]"))]
     pub args: Vec<String>,
 }
 
-/// An output of a member; exactly one of `file` and `console` is given.
-#[derive(Clone, Debug, Deserialize)]
+/// Something that is read of a member: one of file and console is given.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OutputSpec {
     /// Its name.
     #[serde(deserialize_with = "label")]
+    #[schemars(extend("x-example" = "kubeconfig"))]
     pub name: String,
-    /// The member, as `NAME-0`.
+    /// The member, as NAME-0.
+    #[schemars(extend("x-example" = "bootstrap-0"))]
     pub member: String,
-    /// A file of the guest, read by its agent.
+    /// A file that the agent of the guest reads; 64 KiB at most.
     #[serde(default)]
+    #[schemars(extend("x-example" = "/etc/kubernetes/admin.conf"))]
     pub file: Option<String>,
-    /// A regular expression that a line of the console must match; the value is its first group.
+    /// A regular expression that a line of the console matches; its first group is what is read.
     #[serde(default)]
+    #[schemars(extend("x-example" = "\"token: (.+)\""))]
     pub console: Option<String>,
-    /// Whether it is stored as a secret.
+    /// Whether it is kept as a secret; true where absent.
     #[serde(default = "yes")]
+    #[schemars(extend("x-example" = false))]
     pub secret: bool,
 }
 

@@ -1,5 +1,6 @@
 //! The guest of a virtual server, as its document describes it.
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::{model::Name, secret::Secret};
@@ -13,37 +14,44 @@ use super::text::Contract;
 use super::vsi::VsiSpec;
 
 /// `spec.guest` of kind `VirtualServer`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestSpec {
-    /// Its type; `none` if the whole section is empty.
+    /// How a guest is configured.
     #[serde(default, rename = "type")]
+    #[schemars(with = "String", extend("enum" = ["cloudInit", "ignition", "hyperProtect", "none"]))]
     pub guest_type: Option<GuestType>,
     /// The contract of a Hyper Protect guest, verbatim.
     #[serde(default)]
     pub contract: Option<Contract>,
-    /// The input of cloud-init or Ignition, verbatim.
+    /// What cloud-init or Ignition reads, verbatim; 16,384 bytes at most for cloud-init.
     #[serde(default)]
     pub user_data: Option<UserData>,
-    /// The key of a Secret with the user-data, instead of the text itself.
+    /// The key of a Secret that has the user-data, instead of the text itself.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{secretKeyRef: {name: web, key: user-data}}", "x-expected" = "a reference to a Secret"))]
     pub user_data_from: Option<UserDataFrom>,
     /// The guest's network configuration, as cloud-init reads it.
     #[serde(default)]
+    #[schemars(extend("x-example" = "| with netplan version 2 below, indented", "x-secret" = true))]
     pub network_config: Option<String>,
-    /// The guest's hostname; the object's name if absent.
+    /// The guest's name for itself; the resource's name where absent.
     #[serde(default, deserialize_with = "hostname")]
+    #[schemars(length(max = 253), extend("x-example" = "web"))]
     pub hostname: Option<String>,
     /// Public keys for the image's default user.
     #[serde(default, deserialize_with = "ssh_keys")]
+    #[schemars(with = "Option<Vec<String>>", extend("x-example" = "[\"ssh-ed25519 …\"]"))]
     pub ssh_keys: Vec<String>,
-    /// The vendor-data of the image's provider.
+    /// What the provider of the image adds.
     #[serde(default)]
+    #[schemars(extend("x-example" = "| with #cloud-config below, indented", "x-secret" = true))]
     pub vendor_data: Option<String>,
 }
 
 /// User-data, verbatim, or the ID of the recorded one. `Debug` hides it, and it cannot be serialised.
-#[derive(Clone)]
+#[derive(Clone, JsonSchema)]
+#[schemars(with = "String", extend("x-example" = "| with #cloud-config below, indented", "x-secret" = true))]
 pub struct UserData(SecretField);
 
 impl std::fmt::Debug for UserData {
@@ -68,20 +76,23 @@ impl GuestSpec {
 }
 
 /// A reference to user-data.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserDataFrom {
     /// A key of a Secret in the same namespace.
+    #[schemars(extend("x-example" = "{name: web, key: user-data}"))]
     pub secret_key_ref: SecretKeyRef,
 }
 
 /// A key of a Secret.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretKeyRef {
     /// The Secret's name.
+    #[schemars(extend("x-example" = "web"))]
     pub name: String,
     /// The key.
+    #[schemars(extend("x-example" = "user-data"))]
     pub key: String,
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 use vsiflow_engine::{model::Hash, secret::Secret};
@@ -15,7 +16,8 @@ pub use upload::upload_url;
 
 /// The URL of an image. Credentials are split off: the stored, compared and shown form never holds
 /// them.
-#[derive(Clone)]
+#[derive(Clone, JsonSchema)]
+#[schemars(with = "String", extend("x-example" = "https://images.example.com/hpcr.qcow2", "x-expected" = "a URL"))]
 pub struct ImageUrl {
     stored: String,
     file_name: String,
@@ -200,7 +202,8 @@ impl<'de> Deserialize<'de> for ImageUrl {
 }
 
 /// The SHA-256 checksum of an image: `sha256:` and 64 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "String", extend("x-example" = "sha256: and 64 hexadecimal digits"))]
 pub struct Checksum(String);
 
 impl Checksum {

@@ -42,6 +42,7 @@ pub mod ready;
 mod recorded;
 pub mod resolve;
 pub mod schedule;
+pub mod schema;
 pub mod selector;
 mod selector_text;
 pub mod server_type;

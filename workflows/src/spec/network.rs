@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use vsiflow_steps::{
@@ -14,68 +15,80 @@ use super::documents::Document;
 use super::meta::ObjectMeta;
 use super::policy::DeletionPolicy;
 use super::problem::{FieldPath, Problem, ProblemCode};
+use super::schema::Words;
 
 /// The spec of kind `VirtualServerNetwork`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerNetworkSpec {
-    /// Its IPv4 addresses.
+    /// Its IPv4 addresses, such as 10.20.0.0/24; the host has the first one.
     #[serde(default, deserialize_with = "cidr")]
+    #[schemars(with = "Option<String>", length(max = 18), extend("x-example" = "10.20.0.0/24", "x-expected" = "an IPv4 network"))]
     pub cidr: Option<Ipv4Net>,
     /// How guests reach other machines.
     #[serde(default)]
+    #[schemars(with = "Words<NetworkMode>")]
     pub mode: NetworkMode,
-    /// The host's bridge that guests are connected to, in mode bridge.
+    /// The bridge of the host that guests are on, in mode bridge: one that the administrator permits.
     #[serde(default, deserialize_with = "device")]
+    #[schemars(length(max = 15), extend("x-example" = "br0"))]
     pub bridge: Option<String>,
-    /// The DHCP service of its host.
+    /// The addresses that the host gives to guests.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{enabled: true}"))]
     pub dhcp: DhcpSpec,
-    /// The DNS service of its host.
+    /// The names that the host answers for.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{domain: lab.example.com}"))]
     pub dns: DnsSpec,
-    /// The MTU, in bytes.
+    /// The largest packet in bytes.
     #[serde(default, deserialize_with = "mtu")]
+    #[schemars(range(min = 576, max = 65535), extend("x-example" = 1500))]
     pub mtu: Option<u32>,
     /// The VLAN of its guests, in mode bridge.
     #[serde(default, deserialize_with = "vlan")]
+    #[schemars(range(min = 1, max = 4094), extend("x-example" = 12))]
     pub vlan: Option<u16>,
-    /// What happens to it on its hosts when it is deleted.
+    /// What becomes of an object on its host when its resource is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
 }
 
 /// The DHCP service of a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DhcpSpec {
-    /// Whether there is one; by default if the mode permits it.
+    /// Whether it does.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// The range for cards without an address of their own.
+    /// Addresses for cards that no server has.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{start: 10.20.0.100, end: 10.20.0.200}", "x-expected" = "an object with start and end"))]
     pub range: Option<RangeSpec>,
 }
 
 /// A range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RangeSpec {
-    /// The first address.
+    /// The first.
+    #[schemars(with = "String", length(max = 15), extend("x-example" = "10.20.0.100", "x-expected" = "an IPv4 address"))]
     pub start: Ipv4Addr,
-    /// The last address.
+    /// The last.
+    #[schemars(with = "String", length(max = 15), extend("x-example" = "10.20.0.200", "x-expected" = "an IPv4 address"))]
     pub end: Ipv4Addr,
 }
 
 /// The DNS service of a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsSpec {
-    /// Whether there is one; by default if the mode permits it.
+    /// Whether it does.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// The domain of its guests' names.
+    /// The domain of these names.
     #[serde(default, deserialize_with = "domain")]
+    #[schemars(length(max = 253), extend("x-example" = "lab.example.com"))]
     pub domain: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! Placement: how a host is chosen among those that the target selector matches.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::desired::DesiredVsi;
@@ -12,20 +13,23 @@ use super::vsi::{self, VsiSpec};
 
 /// How a host is chosen. All fields are optional; by default the host with the most free room is
 /// chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlacementSpec {
-    /// How related VSIs are spread.
+    /// Over what those that belong together are spread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "{over: host}"))]
     pub spread: Option<Spread>,
     /// Whether the fullest host that fits is chosen.
     #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("x-example" = true))]
     pub pack: bool,
-    /// Excludes hosts that have a VSI of this namespace with such labels.
+    /// No host is chosen that has a server of this namespace with such labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anti_affinity: Option<LabelSelector>,
-    /// What a host must have.
+    /// What a host must have free, or at all.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("x-example" = "{memory: 64Gi}"))]
     pub requires: Requires,
 }
 
@@ -53,22 +57,23 @@ impl PlacementSpec {
 }
 
 /// How VSIs are spread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spread {
     /// Over hosts, or over the values of a label of hosts.
     pub over: SpreadOver,
-    /// The label of hosts, if the spread is over a label.
+    /// The label of hosts, where it is over a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "zone"))]
     pub label: Option<String>,
-    /// The VSIs of the namespace that count. By default the members of the same pool; for a VSI without
-    /// a pool, the whole namespace.
+    /// The servers of the namespace that count; where absent, the members of the same pool, and for a server of
+    /// no pool all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub among: Option<LabelSelector>,
 }
 
 /// Over hosts, or over the values of a label of hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SpreadOver {
     /// Over hosts.
@@ -78,28 +83,32 @@ pub enum SpreadOver {
 }
 
 /// What a host must have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requires {
-    /// Free memory in bytes, if more than the machine's.
+    /// Free memory, where that is more than the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "64Gi"))]
     pub memory: Option<Quantity>,
-    /// Free processors, if more than the machine's.
+    /// Free processors, where that is more than the machine's.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "some_cpus"
     )]
+    #[schemars(range(min = 1, max = vsi::MAX_CPUS), extend("x-example" = 8))]
     pub cpus: Option<u32>,
-    /// Free space in the storage pool in bytes, if more than the sizes of the disks.
+    /// Free room in the storage pool, where that is more than the sizes of its disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "100Gi"))]
     pub pool_room: Option<Quantity>,
-    /// A device that the host's settings must name.
+    /// A device that the host's settings name.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "some_device"
     )]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_./-]{1,63}$"), extend("x-example" = "crypto"))]
     pub device: Option<String>,
 }
 

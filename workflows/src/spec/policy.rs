@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether the VSI should run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PowerState {
     /// It runs.
     #[default]
@@ -23,7 +23,7 @@ impl PowerState {
 }
 
 /// What happens when the host's objects differ from what vsiflow wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum OnDrift {
     /// It is reported, and nothing is changed.
     #[default]
@@ -33,7 +33,7 @@ pub enum OnDrift {
 }
 
 /// Whether a change is carried out automatically.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum UpdatePolicy {
     /// Immediately.
     #[default]
@@ -44,6 +44,7 @@ pub enum UpdatePolicy {
 
 /// What happens to an object on its host when its document is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-example" = "Retain"))]
 pub enum DeletionPolicy {
     /// It is deleted.
     Delete,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 
@@ -23,86 +24,101 @@ pub const MAX_REPLICAS: u32 = 1000;
 const MAX_NAME_LEN: usize = 57;
 
 /// The spec of kind `VirtualServerPool`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolSpec {
-    /// How many members there are; if absent, as many as before, and 1 at first.
+    /// How many members there are, 0 to 1000; where absent, as many as before, and 1 at first.
     #[serde(default, deserialize_with = "some_replicas")]
+    #[schemars(range(max = MAX_REPLICAS), extend("x-example" = 3))]
     pub replicas: Option<u32>,
-    /// The template of each member.
+    /// What each member is.
+    #[schemars(extend("x-example" = "{spec: {imageURL: …}}"))]
     pub template: PoolTemplate,
     /// Data disks that each member has of its own.
     #[serde(default)]
+    #[schemars(extend("x-example" = "[{metadata: {name: data}, spec: {size: 10Gi}}]", "x-expected" = "a list of disks"))]
     pub disk_templates: Vec<DiskTemplate>,
     /// How members are replaced.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{maxUnavailable: 1}"))]
     pub strategy: Strategy,
-    /// Whether a change of the template waits for approval.
+    /// Whether a change is carried out by itself.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
 }
 
 /// The template of each member.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolTemplate {
     /// Labels and annotations of members.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{labels: {app: web}}"))]
     pub metadata: TemplateMeta,
-    /// Whether a drained host may lose the content of its members' disks: the owner's permission to
-    /// make a member on another host although its boot disk or data disks are deleted.
+    /// Whether draining a host may make members elsewhere although what their boot and data disks hold is lost.
     #[serde(default)]
+    #[schemars(extend("x-example" = true))]
     pub evictable: bool,
-    /// The spec of a virtual server.
+    /// The spec of a VirtualServer. Texts of its guest may refer to pool.name, pool.index and pool.member.
+    #[schemars(extend("x-example" = "{imageURL: …}"))]
     pub spec: VirtualServerSpec,
 }
 
 /// Labels and annotations of members.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TemplateMeta {
     /// Labels.
     #[serde(default, deserialize_with = "meta::labels")]
+    #[schemars(extend("x-example" = "{app: web}"))]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{owner: shop}", "x-secret" = true))]
     pub annotations: BTreeMap<String, String>,
 }
 
 /// A data disk that each member has of its own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DiskTemplate {
-    /// Its name: the disk of member 2 of pool `web` is `NAME-web-2`.
+    /// Its name and labels: the disk of member 2 of pool web is NAME-web-2.
+    #[schemars(extend("x-example" = "{name: data}", "x-expected" = "an object with a name"))]
     pub metadata: DiskTemplateMeta,
     /// The spec of a data disk.
+    #[schemars(extend("x-example" = "{size: 10Gi}"))]
     pub spec: DataDiskSpec,
 }
 
 /// The name of a disk template.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DiskTemplateMeta {
     /// The name.
     #[serde(deserialize_with = "disk_name")]
+    #[schemars(extend("x-example" = "data"))]
     pub name: String,
     /// Labels.
     #[serde(default, deserialize_with = "meta::labels")]
+    #[schemars(extend("x-example" = "{app: web}"))]
     pub labels: BTreeMap<String, String>,
 }
 
 /// How members are replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Strategy {
-    /// How many members may be unavailable at the same time.
+    /// How many members may be away at the same time; 1 where absent.
     #[serde(default = "one", deserialize_with = "members")]
+    #[schemars(range(max = MAX_REPLICAS))]
     pub max_unavailable: u32,
-    /// How many members more than `replicas` there may be during a rollout.
+    /// How many members more than replicas there may be during a rollout; not together with diskTemplates.
     #[serde(default, deserialize_with = "members")]
+    #[schemars(range(max = MAX_REPLICAS))]
     pub max_surge: u32,
-    /// Members with a lower number are not updated.
+    /// Members with a lower number keep the template before.
     #[serde(default, deserialize_with = "members")]
+    #[schemars(range(max = MAX_REPLICAS))]
     pub partition: u32,
 }
 

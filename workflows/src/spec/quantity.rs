@@ -4,14 +4,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+use super::schema;
 
 /// One mebibyte in bytes.
 pub const MIB: u64 = 1 << 20;
 
 /// A size in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(schema_with = "schema::size")]
 pub struct Quantity(pub u64);
 
 impl Quantity {
@@ -222,7 +226,8 @@ pub(super) fn optional_disk_size<'de, D: Deserializer<'de>>(
 }
 
 /// Memory of a guest, in MiB. A plain number is MiB; a text is a [`Quantity`], rounded up to whole MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(schema_with = "schema::size", extend("x-example" = "4Gi"))]
 pub struct Memory {
     mib: u64,
     is_rounded: bool,

@@ -13,6 +13,7 @@ use super::quantity::Quantity;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QuotaSpec {
     /// The limits of the namespace. What is left out is not limited.
+    #[schemars(extend("x-example" = "{vsis: 10, memory: 64Gi}", "x-expected" = "an object of limits"))]
     pub hard: QuotaLimits,
 }
 
@@ -20,20 +21,22 @@ pub struct QuotaSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QuotaLimits {
-    /// How many VSIs there may be, members of pools and groups included.
+    /// How many servers there may be, members of pools and groups included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = 10))]
     pub vsis: Option<u32>,
     /// How many virtual processors they may have together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = 10))]
     pub cpus: Option<u32>,
-    /// How much memory they may have together.
+    /// How much memory they may have together, such as 256Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-example" = "64Gi"))]
     pub memory: Option<Quantity>,
-    /// How large their boot disks and the data disks of the namespace may be together. With this limit a new
-    /// VSI says its bootDisk.size.
+    /// How large their boot disks and the data disks of the namespace may be together, such as 2Ti. With this limit a new
+    /// server says its bootDisk.size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-example" = "64Gi"))]
     pub disk: Option<Quantity>,
 }
 

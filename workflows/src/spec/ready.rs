@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use vsiflow_steps::guest::{GuestType, Probe, pattern};
@@ -12,58 +13,66 @@ use super::problem::{FieldPath, Problem, ProblemCode};
 use super::vsi::VsiSpec;
 
 /// `spec.ready`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReadySpec {
-    /// How long a boot may take: `90s`, `15m`.
+    /// How long a boot may take: 90s, 15m.
     #[serde(default, deserialize_with = "within")]
+    #[schemars(with = "Option<String>", extend("x-example" = "15m", "x-expected" = "a time"))]
     pub within: Option<Duration>,
-    /// The probes that must all pass.
+    /// What shows that it is ready, all of it.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<ProbeSpec>>", length(max = MAX_PROBES), extend("x-example" = "[{cloudInit: {}}, {tcp: 22}]", "x-expected" = "a list of probes"))]
     pub all: Vec<ProbeSpec>,
 }
 
-/// One probe; exactly one field is given.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// One probe: one field of it is given.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProbeSpec {
-    /// A regular expression that a line of the console must match.
+    /// A regular expression that a line of the console matches.
     #[serde(default)]
+    #[schemars(length(max = 1024), extend("x-example" = "\"login:\""))]
     pub console: Option<String>,
-    /// The guest agent must answer.
+    /// The guest's agent answers.
     #[serde(default)]
     pub agent: Option<Nothing>,
-    /// cloud-init must have ended without an error.
+    /// cloud-init has ended without an error.
     #[serde(default)]
     pub cloud_init: Option<Nothing>,
-    /// A TCP port that must accept connections.
+    /// A TCP port that accepts connections.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 65535), extend("x-example" = 22))]
     pub tcp: Option<u16>,
-    /// An HTTP server that must answer.
+    /// An HTTP server that answers with a status from 200 to 399.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{port: 80, path: /healthz}"))]
     pub http: Option<HttpSpec>,
-    /// The guest must have an address.
+    /// The guest has an address.
     #[serde(default)]
     pub address: Option<Nothing>,
-    /// The guest must run.
+    /// The guest runs.
     #[serde(default)]
     pub started: Option<Nothing>,
 }
 
 /// A probe without settings: `{}`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-example" = "{}", "x-expected" = "an empty object"))]
 pub struct Nothing {}
 
 /// An HTTP server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpSpec {
-    /// The port.
+    /// The port; 80 where absent.
     #[serde(default = "http_port")]
+    #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// The path.
+    /// The path; / where absent.
     #[serde(default = "root")]
+    #[schemars(extend("x-example" = "/healthz"))]
     pub path: String,
 }
 

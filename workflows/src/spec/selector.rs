@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::meta;
@@ -11,31 +12,36 @@ pub type Labels = BTreeMap<String, String>;
 
 /// Chooses objects by their labels. All parts must hold; an empty selector matches every object.
 /// An absent selector matches none: see [`matches()`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-example" = "{matchLabels: {app: hpcr}}", "x-expected" = "a label selector"))]
 pub struct LabelSelector {
-    /// Labels that must exist with exactly these values.
+    /// Labels that must be there with exactly these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-example" = "{app: hpcr}"))]
     pub match_labels: Labels,
     /// Further conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-example" = "[{key: app, operator: In, values: [hpcr]}]", "x-expected" = "a list of conditions"))]
     pub match_expressions: Vec<Expression>,
 }
 
 /// One condition of a selector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Expression {
     /// The label.
+    #[schemars(extend("x-example" = "app"))]
     pub key: String,
-    /// The operator.
+    /// In, NotIn, Exists or DoesNotExist.
     pub operator: SelectorOperator,
-    /// The values of `In` and `NotIn`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The values of In and NotIn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-example" = "[hpcr]"))]
     pub values: Vec<String>,
 }
 
 /// How an [`Expression`] tests a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SelectorOperator {
     /// The label exists, with one of the values.
     In,

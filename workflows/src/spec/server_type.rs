@@ -67,16 +67,17 @@ impl ServerType {
 pub struct ServerTypeSpec {
     /// Virtual processors.
     #[serde(deserialize_with = "vsi::cpus")]
+    #[schemars(extend("x-example" = 2))]
     pub cpus: u32,
     /// Memory.
-    #[schemars(with = "String")]
     pub memory: Memory,
     /// The size of the boot disk; the image's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-example" = "100Gi"))]
     pub boot_disk: Option<Quantity>,
     /// What guests are like where nothing else is said.
     #[serde(default, skip_serializing_if = "TypeGuest::is_empty")]
+    #[schemars(extend("x-example" = "{type: cloudInit, sshKeys: [\"ssh-ed25519 …\"]}"))]
     pub guest: TypeGuest,
 }
 
@@ -94,9 +95,11 @@ pub struct TypeGuest {
         deserialize_with = "guest::ssh_keys",
         skip_serializing_if = "Vec::is_empty"
     )]
+    #[schemars(extend("x-example" = "[\"ssh-ed25519 …\"]"))]
     pub ssh_keys: Vec<String>,
     /// The network configuration, as cloud-init reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "| with netplan version 2 below, indented"))]
     pub network_config: Option<String>,
 }
 

@@ -12,14 +12,17 @@ use super::text;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SnapshotSpec {
-    /// The VSI's name.
+    /// The VSI of the same namespace, of either kind.
     #[serde(deserialize_with = "text::host_object")]
+    #[schemars(length(min = 1, max = 253), extend("x-example" = "web", "x-immutable" = "a snapshot is taken once"))]
     pub virtual_server: String,
     /// Whether the guest's agent holds its file systems still for that moment.
     #[serde(default)]
+    #[schemars(extend("x-example" = true))]
     pub quiesce: bool,
-    /// Whether the guest's memory is saved, too.
+    /// Whether the guest's memory is saved, too; refused with the reason where that is not possible.
     #[serde(default)]
+    #[schemars(extend("x-example" = true))]
     pub memory: bool,
 }
 

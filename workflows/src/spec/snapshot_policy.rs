@@ -1,5 +1,6 @@
 //! Scheduled snapshots of a VSI: schedule and retention.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::schedule::Schedule;
@@ -9,17 +10,21 @@ const MAX_KEPT: u32 = 100;
 
 /// The policy in a document. The stored form is [`DesiredSnapshotPolicy`], which can be read even if a
 /// later version permits other values.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SnapshotPolicySpec {
-    /// When a snapshot is due, in UTC.
+    /// Five fields as of cron, in UTC, such as `30 2 * * *`; or @hourly, @daily, @weekly, @monthly or @yearly. Due
+    /// times are at least 15 minutes apart.
     #[serde(deserialize_with = "schedule")]
+    #[schemars(length(max = 100), extend("x-example" = "\"30 2 * * *\"", "x-expected" = "cron's five fields"))]
     pub schedule: String,
-    /// How many of the newest are retained.
+    /// How many stay, the newest.
     #[serde(deserialize_with = "deserialize_keep")]
+    #[schemars(range(min = 1, max = MAX_KEPT), extend("x-example" = 7))]
     pub keep: u32,
-    /// Whether the guest agent freezes the file systems, if the guest runs.
+    /// Whether the guest's agent holds its file systems still for that moment, where the guest runs.
     #[serde(default)]
+    #[schemars(extend("x-example" = true))]
     pub quiesce: bool,
 }
 

@@ -1,5 +1,6 @@
 //! Texts with rules of their own: contracts and names on hosts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::{model::Name, secret::Secret};
 
@@ -9,7 +10,8 @@ use super::recorded::SecretField;
 pub(crate) const HIDDEN: &str = "<hidden>";
 
 /// The contract of a VSI, verbatim, or the ID of the recorded one. `Debug` hides it, and it cannot be serialised.
-#[derive(Clone)]
+#[derive(Clone, JsonSchema)]
+#[schemars(with = "String", extend("x-example" = "| with the contract below, indented", "x-secret" = true))]
 pub struct Contract(SecretField);
 
 impl Contract {

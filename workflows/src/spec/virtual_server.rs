@@ -1,5 +1,6 @@
 //! Kind `VirtualServer`: a machine for a guest of any type.
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use vsiflow_steps::{
@@ -15,110 +16,131 @@ use super::placement::{self, PlacementSpec};
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::Memory;
 use super::ready::ReadySpec;
+use super::schema::Words;
 use super::selector::{self, LabelSelector};
 use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 use super::vsi::{self, BootDisk, Interface, Machine, VsiSpec};
 
 /// The spec of kind `VirtualServer`. Fields that a Hyper Protect VSI also has have the same meaning.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VirtualServerSpec {
-    /// The guest.
+    /// What runs in it.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{type: cloudInit, sshKeys: [\"ssh-ed25519 …\"]}"))]
     pub guest: GuestSpec,
-    /// The URL of the boot image.
+    /// Where the boot image comes from: `https://`, `http://`, `oci://`, `s3://`, `file:///`, or
+    /// `upload://NAMESPACE/NAME` for a file that `kubectl vsi image upload` sends.
     #[serde(rename = "imageURL")]
     pub image_url: ImageUrl,
-    /// The SHA-256 the image must have.
+    /// The SHA-256 the image must have: sha256: and 64 hexadecimal digits; of a packed image that of the one
+    /// inside. Required with `upload://`.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
     pub image_checksum: Option<Checksum>,
     /// The pool of its volumes.
     #[serde(default = "vsi::default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
-    /// Chooses the host settings.
+    /// Chooses the ConfigMap and Secret with the host's settings.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
-    /// How a host is chosen if the target selector matches several.
+    /// How a host is chosen where targetSelector matches several.
     #[serde(default, deserialize_with = "placement::of_document")]
+    #[schemars(extend("x-example" = "{spread: {over: host}}"))]
     pub placement: Option<PlacementSpec>,
-    /// Chooses data disks.
+    /// Chooses data disks and references to them.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub disk_selector: Option<LabelSelector>,
-    /// Chooses networks.
+    /// Chooses networks; without it the server is on the network default.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub network_selector: Option<LabelSelector>,
-    /// Its network cards, in order, instead of a selector.
+    /// Network cards in order, in place of networkSelector.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-example" = "[{network: backend, addresses: [10.20.0.5]}]", "x-expected" = "a list of cards"))]
     pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{mode: copy, size: 100Gi}"))]
     pub boot_disk: BootDisk,
     /// The machine.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{cpus: 2, memory: 4Gi}"))]
     pub machine: ServerMachine,
     /// When it counts as ready.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{within: 15m, all: [{tcp: 22}]}"))]
     pub ready: Option<ReadySpec>,
-    /// Whether it should run.
+    /// Whether a VSI is to run.
     #[serde(default)]
     pub power_state: PowerState,
-    /// What happens on drift.
+    /// What is done when the host's objects differ from what was written.
     #[serde(default)]
     pub on_drift: OnDrift,
-    /// Whether changes wait for approval.
+    /// Whether a change is carried out by itself.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What happens to it on its host when it is deleted.
+    /// What becomes of an object on its host when its resource is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
-    /// When snapshots of it are due, and how many are retained.
+    /// When snapshots of it are due, and how many stay.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{schedule: \"30 2 * * *\", keep: 7}", "x-expected" = "an object with schedule and keep"))]
     pub snapshot_policy: Option<SnapshotPolicySpec>,
     /// The recorded host, as it is printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub host: Option<String>,
     /// The recorded data disks, as they are printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub disks: Option<Vec<DesiredDisk>>,
     /// The recorded networks, as they are printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub networks: Option<Vec<String>>,
 }
 
 /// The machine of a virtual server.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerMachine {
-    /// The architecture, as libvirt names it; by default `s390x` for a Hyper Protect guest and `x86_64`
-    /// for others.
+    /// The architecture, as libvirt names it; s390x for a Hyper Protect guest and x86_64 for
+    /// others where absent.
     #[serde(default, deserialize_with = "some_arch")]
+    #[schemars(regex(pattern = r"^[a-z0-9_]+$"), extend("x-example" = "s390x"))]
     pub arch: Option<String>,
-    /// Virtual CPUs; 2 by default.
+    /// Virtual CPUs; 2 where absent.
     #[serde(default, deserialize_with = "some_cpus")]
+    #[schemars(range(min = 1, max = vsi::MAX_CPUS), extend("x-example" = 2))]
     pub cpus: Option<u32>,
-    /// Memory.
+    /// Memory, rounded up to whole MiB: a plain number is MiB, a text without a unit is bytes; 4Gi where absent.
     #[serde(default)]
     pub memory: Memory,
-    /// The CPU model: `host-model`, `host-passthrough`, `maximum`, or the name of a model.
+    /// The processor: host-model, host-passthrough, maximum, or the name of a model.
     #[serde(default, deserialize_with = "cpu")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]+$"), extend("x-example" = "host-model"))]
     pub cpu: Option<String>,
-    /// The firmware, if it is not the default of the architecture.
+    /// What a machine boots by.
     #[serde(default)]
+    #[schemars(extend("x-example" = "uefi"))]
     pub firmware: Option<FirmwareChoice>,
-    /// Whether the guest's memory is protected from the host.
+    /// Whether a guest's memory is protected from its host.
     #[serde(default)]
+    #[schemars(with = "Words<Secure>")]
     pub secure_execution: Secure,
-    /// The screen, served by VNC on the loopback of its host; none if absent.
+    /// The screen of a machine, which VNC shows on 127.0.0.1 of its host alone.
     #[serde(default)]
+    #[schemars(with = "Words<Graphics>", extend("x-example" = "vnc"))]
     pub graphics: Graphics,
 }
 
-/// The firmware that a document can choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What a machine boots by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FirmwareChoice {
-    /// That of the architecture.
+    /// That of the architecture, as objects are printed.
+    #[schemars(skip)]
     Default,
     /// A PC's BIOS.
     Bios,

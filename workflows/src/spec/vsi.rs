@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
 use vsiflow_steps::{
     ports::{Firmware, Graphics},
@@ -22,68 +24,81 @@ use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPrem`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-previous-operator" = ["selector"]))]
 pub struct VsiSpec {
-    /// The contract, verbatim.
+    /// The contract, verbatim; encrypted for the image.
     pub contract: Contract,
-    /// The URL of the boot image.
+    /// Where the boot image comes from: `https://`, `http://`, `oci://`, `s3://`, `file:///`, or
+    /// `upload://NAMESPACE/NAME` for a file that `kubectl vsi image upload` sends.
     #[serde(rename = "imageURL")]
     pub image_url: ImageUrl,
-    /// The SHA-256 the image must have.
+    /// The SHA-256 the image must have: sha256: and 64 hexadecimal digits; of a packed image that of the one
+    /// inside. Required with `upload://`.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
     pub image_checksum: Option<Checksum>,
     /// The pool of the VSI's volumes.
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
-    /// Chooses the host settings. Optional only if a host is given in another way.
+    /// Chooses the ConfigMap and Secret with the host's settings.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
-    /// Chooses data disks.
+    /// Chooses data disks and references to them.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub disk_selector: Option<LabelSelector>,
-    /// Chooses networks; without it the VSI is on the network `default`.
+    /// Chooses networks; without it the VSI is on the network default.
     #[serde(default, deserialize_with = "selector::of_document")]
     pub network_selector: Option<LabelSelector>,
-    /// Its network cards, in order, instead of a selector.
+    /// Network cards in order, in place of networkSelector.
     #[serde(default)]
+    #[schemars(length(max = 16), extend("x-example" = "[{network: backend, addresses: [10.20.0.5]}]", "x-expected" = "a list of cards"))]
     pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
     #[serde(default)]
+    #[schemars(schema_with = "lasting_boot_disk", extend("x-example" = "{mode: copy, size: 100Gi}"))]
     pub boot_disk: BootDisk,
     /// The machine.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{cpus: 2, memory: 4Gi}"))]
     pub machine: Machine,
-    /// Whether it should run.
+    /// Whether a VSI is to run.
     #[serde(default)]
     pub power_state: PowerState,
-    /// What happens on drift.
+    /// What is done when the host's objects differ from what was written.
     #[serde(default)]
     pub on_drift: OnDrift,
-    /// Whether changes wait for approval.
+    /// Whether a change is carried out by itself.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What happens to it on its host when it is deleted.
+    /// What becomes of an object on its host when its resource is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
-    /// When snapshots of it are due, and how many are retained.
+    /// When snapshots of it are due, and how many stay.
     #[serde(default)]
+    #[schemars(extend("x-example" = "{schedule: \"30 2 * * *\", keep: 7}", "x-expected" = "an object with schedule and keep"))]
     pub snapshot_policy: Option<SnapshotPolicySpec>,
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default)]
+    #[schemars(extend("x-example" = "| with netplan version 2 below, indented", "x-secret" = true))]
     pub network_config: Option<String>,
+    /// When it counts as ready, beyond what the guest says itself.
+    #[serde(default)]
+    #[schemars(extend("x-example" = "{within: 15m, all: [{tcp: 22}]}"))]
+    pub ready: Option<ReadySpec>,
     /// The recorded host, as it is printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub host: Option<String>,
     /// The recorded data disks, as they are printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub disks: Option<Vec<DesiredDisk>>,
     /// The recorded networks, as they are printed.
     #[serde(default)]
+    #[schemars(skip)]
     pub networks: Option<Vec<String>>,
-    /// When it counts as ready.
-    #[serde(default)]
-    pub ready: Option<ReadySpec>,
     /// The guest, if its kind permits a choice.
     #[serde(skip)]
     pub guest: Option<GuestSpec>,
@@ -96,13 +111,15 @@ pub struct VsiSpec {
 }
 
 /// A network card.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interface {
-    /// The name of the network's document in the VSI's namespace.
+    /// The name of the network's resource in the same namespace.
+    #[schemars(length(max = 253), extend("x-example" = "backend"))]
     pub network: String,
-    /// The addresses of the card; without any, it gets one of the network's.
+    /// The address that the card has; one of the network's own where there is none.
     #[serde(default)]
+    #[schemars(with = "Vec<String>", length(max = 1), extend("x-example" = "[10.20.0.5]", "x-expected" = "a list of IPv4 addresses"))]
     pub addresses: Vec<Ipv4Addr>,
 }
 
@@ -120,19 +137,20 @@ pub struct GuestPlatform {
 }
 
 /// How the boot disk is made from the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BootDisk {
-    /// Copy, overlay or ephemeral.
+    /// A full copy, a thin layer over the image, or one that lasts for one start.
     #[serde(default)]
     pub mode: BootDiskMode,
-    /// The size that the guest sees; the image's own if absent.
+    /// The size the guest sees; the image's own where absent.
     #[serde(default, deserialize_with = "quantity::optional_disk_size")]
+    #[schemars(extend("x-example" = "100Gi"))]
     pub size: Option<Quantity>,
 }
 
 /// How the boot disk is made from the image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum BootDiskMode {
     /// A full copy, independent of the image.
@@ -144,17 +162,32 @@ pub enum BootDiskMode {
     Ephemeral,
 }
 
+/// The schema of a boot disk that is not ephemeral: a Hyper Protect VSI stores its data on it.
+fn lasting_boot_disk(generator: &mut SchemaGenerator) -> Schema {
+    let mut boot_disk = BootDisk::json_schema(generator);
+    if let Some(mode) = boot_disk.pointer_mut("/properties/mode") {
+        *mode = json!({
+            "type": "string",
+            "enum": [BootDiskMode::Copy, BootDiskMode::Overlay],
+            "description": "A full copy, or a thin layer over the image.",
+        });
+    }
+    boot_disk
+}
+
 /// The machine of a guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Machine {
-    /// The architecture, as libvirt names it.
+    /// The architecture, as libvirt names it; s390x where absent.
     #[serde(default = "default_arch", deserialize_with = "arch")]
+    #[schemars(regex(pattern = r"^[a-z0-9_]+$"))]
     pub arch: String,
-    /// Virtual CPUs.
+    /// Virtual CPUs; 2 where absent.
     #[serde(default = "default_cpus", deserialize_with = "cpus")]
+    #[schemars(range(min = 1, max = MAX_CPUS))]
     pub cpus: u32,
-    /// Memory.
+    /// Memory, rounded up to whole MiB: a plain number is MiB, a text without a unit is bytes; 4Gi where absent.
     #[serde(default)]
     pub memory: Memory,
 }
@@ -194,7 +227,7 @@ pub(super) fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 }
 
 /// The most CPUs: more than any machine type of any architecture offers.
-const MAX_CPUS: u32 = 4096;
+pub(super) const MAX_CPUS: u32 = 4096;
 
 pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let cpus = u32::deserialize(deserializer)?;
@@ -209,7 +242,6 @@ pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn parse(value: serde_json::Value) -> Result<VsiSpec, serde_json::Error> {
         serde_json::from_value(value)

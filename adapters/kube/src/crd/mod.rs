@@ -1,8 +1,8 @@
 //! The custom resource definitions, generated from Rust types.
 //!
-//! These types say what a resource may look like, for the API server and for `kubectl explain`. What it
-//! *means* is read from the resource by `vsiflow_workflows::spec`, in the same way as from a file: an
-//! object that an older server or definition accepted must never break a watch.
+//! The fields of a spec are those of its type in `vsiflow_workflows::spec`, which reads documents from files and
+//! resources alike. `structural` turns its schema into one for the API server and `kubectl explain`, which accepts
+//! more: an object that an older server or definition accepted must never break a watch.
 //!
 //! Everything that the previous operator's definition accepted is accepted: it required nothing of a
 //! spec, and bounds on its fields would make it impossible to write the status or a finalizer of such a
@@ -17,12 +17,11 @@ mod data_disk;
 mod group;
 mod network;
 mod network_ref;
-mod placement;
 mod pool;
 mod quota;
-mod selector;
 mod snapshot;
 mod status;
+mod structural;
 mod validation;
 mod virtual_server;
 mod vsi;
@@ -35,22 +34,18 @@ use serde_json::{Value, json};
 
 use crate::document::limits;
 
-pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpecSchema, DataDiskSpecSchema};
-pub use group::{
-    GroupResourceStatus, ItemStatus, OutputStatus, VirtualServerGroup, VirtualServerGroupSpec,
-    WaveStatus,
-};
-pub use network::{InterfaceSchema, VirtualServerNetwork, VirtualServerNetworkSpec};
-pub use network_ref::{NetworkRef, NetworkRefSpecSchema};
-pub use pool::{PoolResourceStatus, VirtualServerPool, VirtualServerPoolSpec};
-pub use quota::{QuotaResourceStatus, VirtualServerQuota, VirtualServerQuotaSpec};
-pub use selector::{ExpressionSchema, Selector};
-pub use snapshot::{VirtualServerSnapshot, VirtualServerSnapshotSpec};
+pub use data_disk::{DataDisk, DataDiskRef};
+pub use group::{GroupResourceStatus, ItemStatus, OutputStatus, VirtualServerGroup, WaveStatus};
+pub use network::VirtualServerNetwork;
+pub use network_ref::NetworkRef;
+pub use pool::{PoolResourceStatus, VirtualServerPool};
+pub use quota::{QuotaResourceStatus, VirtualServerQuota};
+pub use snapshot::VirtualServerSnapshot;
 pub use status::{
     OldMetadata, ProposedChange, ReferenceStatus, ResourceCondition, VsiResourceStatus,
 };
-pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
-pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
+pub use virtual_server::VirtualServer;
+pub use vsi::Vsi;
 
 /// The API group of the kinds that the previous operator had.
 pub const GROUP: &str = "hpse.ibm.com";

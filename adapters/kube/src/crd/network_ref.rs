@@ -3,8 +3,9 @@
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_workflows::spec::NetworkRefSpec;
 
-use super::{ReferenceStatus, Selector};
+use super::{ReferenceStatus, structural::SpecOf};
 
 /// A network that is on a host already.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -34,12 +35,5 @@ use super::{ReferenceStatus, Selector};
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase")]
-pub struct NetworkRefSpecSchema {
-    /// The network's name on the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_name: Option<String>,
-    /// Chooses the ConfigMap and Secret with the host's settings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_selector: Option<Selector>,
-}
+#[serde(transparent)]
+pub struct NetworkRefSpecSchema(SpecOf<NetworkRefSpec>);

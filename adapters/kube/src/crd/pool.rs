@@ -1,17 +1,11 @@
 //! The custom resource of a pool of virtual servers.
 
-#![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
-
-use std::collections::BTreeMap;
-
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_workflows::spec::PoolSpec;
 
-use super::{
-    DataDiskSpecSchema, ProposedChange, ResourceCondition, VirtualServerSpecSchema, validation,
-    vsi::UpdatePolicySchema,
-};
+use super::{ProposedChange, ResourceCondition, structural::SpecOf, validation};
 
 /// What a pool is to be.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -55,89 +49,8 @@ use super::{
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase")]
-pub struct VirtualServerPoolSpec {
-    /// How many members there are, 0 to 1000; where absent, as many as before, and 1 at first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub replicas: Option<i32>,
-    /// What each member is.
-    pub template: TemplateSchema,
-    /// Data disks that each member has of its own.
-    #[serde(default)]
-    pub disk_templates: Vec<DiskTemplateSchema>,
-    /// How members are replaced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<StrategySchema>,
-    /// Whether a change of the template waits for approval, once for all members.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_policy: Option<UpdatePolicySchema>,
-}
-
-/// What each member is.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TemplateSchema {
-    /// Labels and annotations of members.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TemplateMetadata>,
-    /// Whether draining a host may make members elsewhere although what their boot and data disks hold is lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evictable: Option<bool>,
-    /// The spec of a VirtualServer. Texts of its guest may refer to pool.name, pool.index and pool.member.
-    pub spec: VirtualServerSpecSchema,
-}
-
-/// Labels and annotations of members.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TemplateMetadata {
-    /// Labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Annotations.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// A data disk that each member has of its own.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DiskTemplateSchema {
-    /// Its name and labels: the disk of member 2 of pool web is NAME-web-2.
-    pub metadata: DiskTemplateMetadata,
-    /// The spec of a data disk.
-    pub spec: DataDiskSpecSchema,
-}
-
-/// The name of a disk template.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DiskTemplateMetadata {
-    /// The name.
-    pub name: String,
-    /// Labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// How members are replaced.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StrategySchema {
-    /// How many members may be away at the same time; 1 where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub max_unavailable: Option<i32>,
-    /// How many members more than replicas there may be during a rollout; not together with diskTemplates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub max_surge: Option<i32>,
-    /// Members with a lower number keep the template before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub partition: Option<i32>,
-}
+#[serde(transparent)]
+pub struct VirtualServerPoolSpec(SpecOf<PoolSpec>);
 
 /// What a pool is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

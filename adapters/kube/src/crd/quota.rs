@@ -1,15 +1,13 @@
 //! The custom resource of a quota.
 
-#![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
-
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_workflows::spec::quota::QuotaSpec;
 
-use super::{ResourceCondition, validation};
+use super::{ResourceCondition, structural::SpecOf};
 
 /// How much the VSIs of a namespace may take together.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -42,34 +40,8 @@ use super::{ResourceCondition, validation};
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase")]
-pub struct VirtualServerQuotaSpec {
-    /// The limits of the namespace. What is left out is not limited.
-    pub hard: QuotaLimitsSchema,
-}
-
-/// Limits of a namespace.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct QuotaLimitsSchema {
-    /// How many servers there may be, members of pools and groups included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub vsis: Option<i64>,
-    /// How many virtual processors they may have together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub cpus: Option<i64>,
-    /// How much memory they may have together, such as 256Gi.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "validation::bounded_quantity")]
-    pub memory: Option<IntOrString>,
-    /// How large their boot disks and the data disks of the namespace may be together, such as 2Ti. With this limit a new
-    /// server says its bootDisk.size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "validation::bounded_quantity")]
-    pub disk: Option<IntOrString>,
-}
+#[serde(transparent)]
+pub struct VirtualServerQuotaSpec(SpecOf<QuotaSpec>);
 
 /// What is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,14 +1,14 @@
 //! The custom resource of a snapshot.
 
-#![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
-
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_workflows::spec::snapshot::SnapshotSpec;
 
-use super::ReferenceStatus;
+use super::{ReferenceStatus, structural::SpecOf};
 
 /// A snapshot that is taken once.
-#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "vsiflow.io",
     version = "v1",
@@ -41,16 +41,5 @@ use super::ReferenceStatus;
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase")]
-pub struct VirtualServerSnapshotSpec {
-    /// The VSI of the same namespace, of either kind.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = ("self == oldSelf", "a snapshot is taken once"))]
-    pub virtual_server: String,
-    /// Whether the guest's agent holds its file systems still for that moment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quiesce: Option<bool>,
-    /// Whether the guest's memory is saved, too; refused with the reason where that is not possible.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<bool>,
-}
+#[serde(transparent)]
+pub struct VirtualServerSnapshotSpec(SpecOf<SnapshotSpec>);
