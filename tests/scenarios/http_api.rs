@@ -352,9 +352,13 @@ fn who_may_look_reads_and_changes_nothing() {
     let socket = folder.path().join("look.sock");
     let _daemon = vsiflow.serve(&["--read-only", socket.to_str().unwrap()]);
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
-    vsiflow
-        .run(&["snapshot", "create", "web", "--wait"])
-        .exits(0);
+    for words in [
+        &["stop", "web"][..],
+        &["snapshot", "create", "web"],
+        &["start", "web"],
+    ] {
+        vsiflow.run(&[words, &["--wait"]].concat()).exits(0);
+    }
     let recorded = vsiflow.history("web").len();
     let document = http::get(&socket, "/v1/openapi.json").is(200).json();
     let paths = document["paths"].as_object().unwrap();

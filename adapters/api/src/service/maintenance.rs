@@ -272,3 +272,58 @@ async fn recorded(fleet: &Fleet, entities: &[EntityId]) -> Result<Vec<ActedObjec
         .map(|object| ActedObject::of(object, ActEffect::Recorded))
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_may_have_done_with_a_host_destroys_nothing() {
+        let drain = |moves, dry_run| MaintainHostRequest {
+            stop: true,
+            moves,
+            dry_run,
+            ..MaintainHostRequest::new(HostAct::Drain, "lpar1", "")
+        };
+        assert_eq!(drain(false, false).needs(), Rights::Operate);
+        assert_eq!(drain(true, true).needs(), Rights::Operate);
+        assert_eq!(drain(true, false).needs(), Rights::Everything);
+        for (act, rights) in [
+            (HostAct::Cordon, Rights::Operate),
+            (HostAct::Uncordon, Rights::Operate),
+            (HostAct::Accept, Rights::Everything),
+        ] {
+            assert_eq!(MaintainHostRequest::new(act, "lpar1", "").needs(), rights);
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let drain = || MaintainHostRequest::new(HostAct::Drain, "lpar1", "");
+        let agreed = Some(BTreeSet::new());
+        for refused in [
+            drain(),
+            MaintainHostRequest {
+                stop: true,
+                agreed,
+                ..drain()
+            },
+            MaintainHostRequest {
+                stop: true,
+                dry_run: true,
+                ..drain()
+            },
+            MaintainHostRequest {
+                start: true,
+                stop: true,
+                ..drain()
+            },
+            MaintainHostRequest {
+                moves: true,
+                ..MaintainHostRequest::new(HostAct::Cordon, "lpar1", "")
+            },
+        ] {
+            assert!(refused.check().is_err(), "{refused:?}");
+        }
+    }
+}
