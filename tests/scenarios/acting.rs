@@ -141,11 +141,11 @@ fn what_was_agreed_to_is_deleted_and_nothing_that_got_its_name() {
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let agreed = json!({"objects": [{"name": "db"}, {"name": "web", "uid": uid}]});
-    let refused = post(&vsiflow, "/v1/delete", &agreed).is(409);
-    refused.is_problem("VSI0811");
+    let another = post(&vsiflow, "/v1/delete", &agreed).is(409);
+    another.is_problem("VSI0811");
     let rebuilt = json!({"vsis": [{"name": "db"}, {"name": "web", "uid": uid}]});
-    let refused = post(&vsiflow, "/v1/rebuild", &rebuilt).is(409);
-    refused.is_problem("VSI0811");
+    let another_to_rebuild = post(&vsiflow, "/v1/rebuild", &rebuilt).is(409);
+    another_to_rebuild.is_problem("VSI0811");
     let unknown = json!({"objects": [{"name": "db"}, {"name": "nobody"}]});
     let refused = post(&vsiflow, "/v1/delete", &unknown).is(404);
     refused.is_problem("VSI0703");

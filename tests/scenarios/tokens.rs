@@ -371,16 +371,13 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         }
     }
     operations.retain(|(.., id, _)| id != "runCommand");
-    for words in ["snapshot create"] {
-        let args: Vec<_> = ["vsiflow"]
-            .into_iter()
-            .chain(words.split(' '))
-            .chain(["nobody"])
-            .collect();
-        let body = json!({"args": args}).to_string();
-        let id = format!("runCommand: {words}");
-        operations.push(("POST".to_owned(), "/v1/commands".to_owned(), id, body));
-    }
+    let words = json!({"args": ["vsiflow", "snapshot", "create", "nobody"]});
+    operations.push((
+        "POST".to_owned(),
+        "/v1/commands".to_owned(),
+        "runCommand: snapshot create".to_owned(),
+        words.to_string(),
+    ));
     operations.push((
         "POST".to_owned(),
         "/v1/hosts/nobody/drain".to_owned(),

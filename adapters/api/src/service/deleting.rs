@@ -495,14 +495,14 @@ async fn pools_of(
     by: &By,
     stays: bool,
 ) -> Result<Vec<ActedObject>, Problem> {
-    let mut entities = Vec::new();
+    let mut vsis = Vec::new();
     for object in deleted
         .iter()
         .filter(|object| object.kind == ObjectKind::Vsi)
     {
-        entities.push(object.entity()?);
+        vsis.push(object.entity()?);
     }
-    let pools = fleet.pools().of_vsis(&entities).await?;
+    let pools = fleet.pools().of_vsis(&vsis).await?;
     if !stays && !pools.is_empty() {
         let entities = pools.iter().map(|(entity, ..)| entity.clone()).collect();
         fleet.resume(entities, by.clone()).await?;

@@ -18,12 +18,12 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
         name: name.clone(),
         uid: None,
     });
-    let selection = SelectedObjects::of(targets).map(|vsis| SelectedObjects {
+    let selection = SelectedObjects::of(targets).map(|selected| SelectedObjects {
         destroys: Some(Destruction {
             verb: "rebuild",
             args: &args.destroy,
         }),
-        ..vsis
+        ..selected
     });
     let action = Action {
         request: RebuildRequest {

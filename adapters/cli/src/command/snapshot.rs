@@ -65,13 +65,13 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
         unverified: args.unverified,
         in_place: args.in_place,
     };
-    let plan = PlanRestorationRequest {
+    let asked = PlanRestorationRequest {
         namespace: namespace.clone(),
         name: name.to_owned(),
         how,
         foresee: args.dry_run,
     };
-    let planned = Box::pin(service::call(common, plan)).await?;
+    let planned = Box::pin(service::call(common, asked)).await?;
     let shown = format!(
         "vsi/{}",
         work::label(&planned.vsi.namespace, &planned.vsi.name)

@@ -25,8 +25,8 @@ pub struct RetainedTemplates {
 impl RetainedTemplates {
     /// What the document of a pool retains; `None` if it retains nothing.
     pub fn of(pool: &ResolvedPool) -> Option<Self> {
-        let disks = pool.desired.disks.iter();
-        let retained = disks.filter(|disk| disk.deletion_policy == DeletionPolicy::Retain);
+        let templates = pool.desired.disks.iter();
+        let retained = templates.filter(|disk| disk.deletion_policy == DeletionPolicy::Retain);
         let disks: BTreeSet<_> = retained.map(|disk| disk.name.clone()).collect();
         (!disks.is_empty()).then(|| Self {
             namespace: pool.desired.namespace.clone(),

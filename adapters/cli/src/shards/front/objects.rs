@@ -42,8 +42,8 @@ pub(super) async fn concerned(
             by_journal(place, common, (namespace, names), counts).await
         }
         Objects::Selected(selection) => {
-            let objects = Box::pin(selected(place, common, selection)).await?;
-            let names: Vec<_> = objects.iter().map(SelectedObject::qualified).collect();
+            let selected = Box::pin(selected(place, common, selection)).await?;
+            let names: Vec<_> = selected.iter().map(SelectedObject::qualified).collect();
             by_journal(place, common, (selection.namespace, &names), counts).await
         }
     }
