@@ -12,7 +12,7 @@ use vsiflow_engine::{
     model::{EntityId, Name},
 };
 use vsiflow_workflows::{
-    fleet::{DrainedVsi, Fleets, NamedObject},
+    fleet::{DrainedVsi, ErrorKind, Fleets, NamedObject},
     kinds::ObjectKind,
     plan::Plan,
 };
@@ -188,7 +188,7 @@ impl ActedObject {
 /// the name of another journal's: the one for which the name is claimed comes first.
 ///
 /// # Errors
-/// `VSI0703` if there is none.
+/// `VSI0703` if there is none; or that the one with the claimed name cannot be read.
 pub(crate) async fn journal_of(
     set: &dyn JournalSet,
     fleets: &Fleets,
@@ -201,12 +201,10 @@ pub(crate) async fn journal_of(
     let claimer = claimed.and_then(|journal| fleets.all().nth(journal.into()));
     if let (Some(journal), Some(fleet)) = (claimed, claimer) {
         let alone = Fleets::from(fleet.clone());
-        if kind
-            .check_exists(&alone, own_namespace, own_name)
-            .await
-            .is_ok()
-        {
-            return Ok(journal);
+        match kind.check_exists(&alone, own_namespace, own_name).await {
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            // What cannot be read is not absent: another journal's object is not the one that is meant.
+            exists => return Ok(exists.map(|()| journal)?),
         }
     }
     let fleet = fleets.that_has(namespace, qualified(name)).await?;

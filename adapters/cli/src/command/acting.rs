@@ -280,8 +280,8 @@ async fn sent<R: ActingRequest>(
                 merged.problems.extend(answer.problems);
                 merged.stays = answer.stays;
             }
-            // What was done already is waited for.
-            Err(problem) if !merged.objects.is_empty() && !is_silence(&problem) => {
+            // What was done already is waited for, and not asked for again.
+            Err(problem) if !merged.objects.is_empty() => {
                 merged.problems.push(daemon::api_problem(&problem));
                 break;
             }
