@@ -38,8 +38,8 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         static FIRST: OnceLock<Instant> = OnceLock::new();
-        let now = Instant::now();
-        now.saturating_duration_since(*FIRST.get_or_init(|| now))
+        let instant = Instant::now();
+        instant.saturating_duration_since(*FIRST.get_or_init(|| instant))
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -70,12 +70,12 @@ impl Fold {
     /// # Errors
     /// For a record that a newer version wrote.
     pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), JournalError> {
-        let taken = match stored.record() {
+        let applied = match stored.record() {
             Ok(record) => self.apply(&record),
             Err(error) if error.is_damage() => None,
-            Err(other) => return Err(other),
+            Err(error) => return Err(error),
         };
-        if taken.is_none() {
+        if applied.is_none() {
             self.unreadable.insert(stored.stream.clone());
         }
         Ok(())
@@ -118,22 +118,22 @@ impl Fold {
     /// The differences between these states and the folded ones, stream by stream. Runs that ended
     /// may be absent from `states`.
     pub(crate) fn differences(&self, states: &States) -> Vec<(StreamId, String)> {
-        let mut found = Vec::new();
+        let mut differences = Vec::new();
         let mut named = HashSet::new();
         for state in &states.streams {
             let stream = state.stream();
             if !self.unreadable.contains(&stream)
-                && let Some(what) = self.difference(state)
+                && let Some(difference) = self.difference(state)
             {
-                found.push((stream.clone(), what));
+                differences.push((stream.clone(), difference));
             }
             named.insert(stream);
         }
         let absent = self
             .missing_streams()
             .filter(|stream| !named.contains(stream));
-        found.extend(absent.map(|stream| (stream, "it is not there".to_owned())));
-        found
+        differences.extend(absent.map(|stream| (stream, "it is not there".to_owned())));
+        differences
     }
 
     /// The streams that any complete set of states must contain.
@@ -142,22 +142,22 @@ impl Fold {
         let runs = self
             .runs
             .iter()
-            .filter(|(_, run)| run.state.result().is_none());
-        let runs = runs.map(|(id, _)| StreamId::Run(*id));
-        let own = self.own.map(|_| StreamId::Journal);
-        let all = entities.chain(runs).chain(own);
-        all.filter(|stream| !self.unreadable.contains(stream))
+            .filter(|(_, run)| run.state.result().is_none())
+            .map(|(id, _)| StreamId::Run(*id));
+        let journal = self.own.map(|_| StreamId::Journal);
+        let streams = entities.chain(runs).chain(journal);
+        streams.filter(|stream| !self.unreadable.contains(stream))
     }
 
     fn difference(&self, state: &StreamState) -> Option<String> {
-        let what = match state {
-            StreamState::Entity(id, found) => match self.entities.get(id) {
+        let difference = match state {
+            StreamState::Entity(id, stored) => match self.entities.get(id) {
                 None => UNKNOWN.to_owned(),
-                Some(own) => differs(&self.left(own, &found.state), found)?,
+                Some(folded) => differs(&self.without_ended_runs(folded, &stored.state), stored)?,
             },
-            StreamState::Run(id, found) => match self.runs.get(id) {
+            StreamState::Run(id, stored) => match self.runs.get(id) {
                 None => UNKNOWN.to_owned(),
-                Some(own) => differs(own, found)?,
+                Some(folded) => differs(folded, stored)?,
             },
             StreamState::Journal { next_seq, hash } => {
                 if self.own.unwrap_or_default() == (*next_seq, *hash) {
@@ -166,22 +166,28 @@ impl Fold {
                 "it ends elsewhere".to_owned()
             }
         };
-        Some(what)
+        Some(difference)
     }
 
-    /// The entity without those ended runs that `found` no longer lists.
-    fn left(&self, own: &Folded<EntityState>, found: &EntityState) -> Folded<EntityState> {
-        let mut own = own.clone();
-        if own.state.runs != found.runs {
-            let named: HashSet<_> = found.runs.iter().copied().collect();
-            let over = |run: &RunId| {
+    /// The folded entity without those ended runs that the stored one no longer lists.
+    fn without_ended_runs(
+        &self,
+        folded: &Folded<EntityState>,
+        stored: &EntityState,
+    ) -> Folded<EntityState> {
+        let mut remaining = folded.clone();
+        if remaining.state.runs != stored.runs {
+            let named: HashSet<_> = stored.runs.iter().copied().collect();
+            let is_ended = |run: &RunId| {
                 let run = self.runs.get(run);
                 run.is_none_or(|run| run.state.result().is_some())
             };
-            let state = Arc::make_mut(&mut own.state);
-            state.runs.retain(|run| named.contains(run) || !over(run));
+            let state = Arc::make_mut(&mut remaining.state);
+            state
+                .runs
+                .retain(|run| named.contains(run) || !is_ended(run));
         }
-        own
+        remaining
     }
 }
 
@@ -223,19 +229,19 @@ fn run_after(folded: Option<&Folded<RunState>>, record: &Record) -> Option<Folde
 }
 
 /// Describes in which parts the found state differs from the folded one.
-fn differs<T: PartialEq>(own: &Folded<T>, found: &Folded<T>) -> Option<String> {
+fn differs<T: PartialEq>(folded: &Folded<T>, stored: &Folded<T>) -> Option<String> {
     let parts = [
-        ("its state", own.state == found.state),
-        ("how many events it has", own.next_seq == found.next_seq),
-        ("its newest link", own.hash == found.hash),
-        ("its first event", own.first == found.first),
-        ("when it began", own.created == found.created),
-        ("when it changed", own.changed == found.changed),
+        ("its state", folded.state == stored.state),
+        ("how many events it has", folded.next_seq == stored.next_seq),
+        ("its newest link", folded.hash == stored.hash),
+        ("its first event", folded.first == stored.first),
+        ("when it began", folded.created == stored.created),
+        ("when it changed", folded.changed == stored.changed),
     ];
-    let wrong: Vec<_> = parts
+    let differing: Vec<_> = parts
         .iter()
         .filter(|(_, same)| !same)
-        .map(|(what, _)| *what)
+        .map(|(part, _)| *part)
         .collect();
-    (!wrong.is_empty()).then(|| format!("it differs in {}", wrong.join(", ")))
+    (!differing.is_empty()).then(|| format!("it differs in {}", differing.join(", ")))
 }

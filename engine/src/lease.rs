@@ -32,9 +32,9 @@ pub struct BootInstant(Duration);
 impl BootInstant {
     /// The current moment.
     pub fn now() -> Self {
-        let now = clock_gettime(ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-        let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+        let boot_time = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(boot_time.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(boot_time.tv_nsec).unwrap_or_default();
         Self(Duration::new(seconds, nanos))
     }
 
@@ -117,11 +117,11 @@ impl Lease {
         if self.lost.load(Ordering::Acquire) {
             return Some(Duration::ZERO);
         }
-        let left = (self.now)().until(until);
-        if left.is_zero() {
+        let remaining = (self.now)().until(until);
+        if remaining.is_zero() {
             self.give_up();
         }
-        Some(left)
+        Some(remaining)
     }
 
     /// Gives the lease up, so that a successor need not wait.
@@ -134,14 +134,14 @@ impl Lease {
     pub async fn ended(&self) {
         let mut renewed = self.until.subscribe();
         loop {
-            let Some(left) = self.left() else {
+            let Some(remaining) = self.left() else {
                 return std::future::pending().await;
             };
-            if left.is_zero() {
+            if remaining.is_zero() {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(left) => {}
+                () = tokio::time::sleep(remaining) => {}
                 _ = renewed.changed() => {}
             }
         }

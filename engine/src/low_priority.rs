@@ -96,22 +96,22 @@ mod tests {
     #[test]
     fn only_the_thread_that_does_the_work_gives_way() {
         let niceness = || rustix::process::nice(0).unwrap();
-        let before = niceness();
+        let niceness_before = niceness();
         let meanwhile = run(niceness);
-        assert_eq!(meanwhile, (before + NICENESS).min(19));
-        assert_eq!(niceness(), before);
+        assert_eq!(meanwhile, (niceness_before + NICENESS).min(19));
+        assert_eq!(niceness(), niceness_before);
     }
 
     #[tokio::test]
     async fn work_aside_stays_on_the_thread_only_where_a_test_says_so() {
-        let here = thread::current().id();
+        let this_thread = thread::current().id();
         let elsewhere = aside(|| thread::current().id()).await;
-        assert_ne!(elsewhere, Ok(here));
+        assert_ne!(elsewhere, Ok(this_thread));
         let panics = || panic!("of the work");
         assert_eq!(aside::<()>(panics).await, Err(Panicked));
         stay_on_this_thread();
-        assert_eq!(aside(|| thread::current().id()).await, Ok(here));
-        assert_eq!(blocking(|| thread::current().id()).await, Ok(here));
+        assert_eq!(aside(|| thread::current().id()).await, Ok(this_thread));
+        assert_eq!(blocking(|| thread::current().id()).await, Ok(this_thread));
         assert_eq!(aside::<()>(panics).await, Err(Panicked));
     }
 

@@ -9,20 +9,20 @@ const THREADS: usize = 4;
 /// time, at most `most` in all. Returns the result of each. `work` itself must distribute the items
 /// among its calls. Blocks.
 pub(crate) fn share<T: Send>(most: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = threads.min(THREADS).min(most);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.min(THREADS).min(most);
     thread::scope(|scope| {
         // If no other thread can be started, this one does all the work.
-        let others = (1..threads).filter_map(|_| {
-            let other = thread::Builder::new().name("shared-work".to_owned());
-            other.spawn_scoped(scope, &work).ok()
+        let started = (1..threads).filter_map(|_| {
+            let builder = thread::Builder::new().name("shared-work".to_owned());
+            builder.spawn_scoped(scope, &work).ok()
         });
-        let others: Vec<_> = others.collect();
-        let mut all = vec![work()];
-        for other in others {
-            all.push(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        let helpers: Vec<_> = started.collect();
+        let mut results = vec![work()];
+        for helper in helpers {
+            results.push(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
-        all
+        results
     })
 }
 

@@ -42,10 +42,10 @@ impl Registry {
     /// The step with that name, if this binary can read parameters of that version.
     pub(crate) fn find(&self, step: &Name, version: u16) -> Result<Arc<dyn AnyStep>, Failure> {
         match self.steps.get(step) {
-            Some(known) if version <= known.version() => Ok(known.clone()),
-            Some(known) => Err(unknown_step(format!(
+            Some(code) if version <= code.version() => Ok(code.clone()),
+            Some(code) => Err(unknown_step(format!(
                 "this run needs version {version} of step {step}; this binary has {}",
-                known.version()
+                code.version()
             ))),
             None => Err(unknown_step(format!(
                 "this run needs step {step}, which this binary lacks"
@@ -76,18 +76,18 @@ impl<S: Step> AnyStep for Typed<S> {
         let params: S::Params = serde_json::from_slice(params).map_err(|e| {
             Failure::defect(format!("the parameters of {} are unreadable: {e}", S::NAME))
         })?;
-        let done = match self.0.observe(cx, &params).await? {
+        let completion = match self.0.observe(cx, &params).await? {
             Observed::Present(output) => Done::present(output),
             Observed::Needed => {
                 intend.await?;
                 self.0.run(cx, &params).await?
             }
         };
-        let output = serde_json::to_vec(&done.output).map_err(|e| {
+        let output = serde_json::to_vec(&completion.output).map_err(|e| {
             Failure::defect(format!("the output of {} cannot be written: {e}", S::NAME))
         })?;
         Ok(Done {
-            outcome: done.outcome,
+            outcome: completion.outcome,
             output,
         })
     }

@@ -103,8 +103,8 @@ impl fmt::Display for StateMismatch {
             in_base,
             what,
         } = self;
-        let whose = if *in_base { "base" } else { "index" };
-        write!(f, "{stream} in the {whose} as of offset {as_of}: {what}")
+        let source = if *in_base { "base" } else { "index" };
+        write!(f, "{stream} in the {source} as of offset {as_of}: {what}")
     }
 }
 
@@ -143,8 +143,11 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
         let BatchPiece::Batch(link, stored) = piece else {
             continue;
         };
-        let records: Result<Vec<_>, _> = stored.iter().map(Stored::record).collect();
-        let records = records.map_err(AuditError::from)?;
+        let records = stored
+            .iter()
+            .map(Stored::record)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(AuditError::from)?;
         replay.batch(&records).map_err(ReplayError::Deviation)?;
         if let Some(held) = &mut held {
             held.batch(&link, &stored).await?;

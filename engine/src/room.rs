@@ -162,7 +162,7 @@ impl Room {
     }
 
     fn new(dir: PathBuf, look: Option<SpaceProbe>) -> Self {
-        let seen = DiskReading {
+        let unmeasured = DiskReading {
             level: Level::Plenty,
             free: u64::MAX,
             required: 0,
@@ -171,7 +171,7 @@ impl Room {
             dir,
             look,
             keeps_ballast: true,
-            seen: watch::Sender::new(seen),
+            seen: watch::Sender::new(unmeasured),
             log_is_short: AtomicBool::new(false),
         }
     }
@@ -218,9 +218,9 @@ impl Room {
 
     /// The failure for new work if the disk is full.
     pub(crate) fn full(&self) -> Option<Failure> {
-        let seen = self.seen();
-        (seen.level == Level::Full).then(|| {
-            let message = format!("the state directory's disk is full: {seen}");
+        let reading = self.seen();
+        (reading.level == Level::Full).then(|| {
+            let message = format!("the state directory's disk is full: {reading}");
             let failure = Failure::new(FailureClass::Blocked, "VSI0011", message);
             failure
                 .with_remedy("free space on it; the work in progress then continues automatically")
@@ -278,9 +278,9 @@ impl Room {
 
     fn note(&self, now: DiskReading) -> DiskReading {
         let mut changed = false;
-        self.seen.send_if_modified(|seen| {
-            changed = seen.level != now.level;
-            *seen = now;
+        self.seen.send_if_modified(|last| {
+            changed = last.level != now.level;
+            *last = now;
             changed
         });
         if changed {
@@ -298,12 +298,12 @@ impl Room {
             return Ok(());
         }
         loop {
-            let seen = self.measure();
-            if seen.level != Level::Full || seen.free >= WRITE_MIN {
+            let reading = self.measure();
+            if reading.level != Level::Full || reading.free >= WRITE_MIN {
                 return Ok(());
             }
             if closing.load(Ordering::Acquire) {
-                let why = format!("{seen}");
+                let why = format!("{reading}");
                 return Err(JournalError::Storage(why));
             }
             std::thread::sleep(RETRY_DELAY);
@@ -352,12 +352,13 @@ fn allocate(path: &Path, size: u64) -> io::Result<()> {
 fn fill(mut file: &File, size: u64) -> io::Result<()> {
     let mut noise = StdRng::seed_from_u64(size);
     let mut piece = vec![0; 64 << 10];
-    let mut left = size;
-    while left > 0 {
+    let mut remaining = size;
+    while remaining > 0 {
         noise.fill_bytes(&mut piece);
-        let len = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+        let len =
+            usize::try_from(remaining).map_or(piece.len(), |remaining| remaining.min(piece.len()));
         file.write_all(piece.get(..len).unwrap_or(&piece))?;
-        left = left.saturating_sub(len as u64);
+        remaining = remaining.saturating_sub(len as u64);
     }
     Ok(())
 }

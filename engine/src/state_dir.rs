@@ -135,9 +135,8 @@ impl StateDir {
     pub fn open_to_read_anywhere(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         let lock = Lock::shared(path)?;
-        let format = format::read(path)?;
-        let format =
-            format.ok_or_else(|| StateDirError::damaged(path, format!("it has no {FORMAT}")))?;
+        let format = format::read(path)?
+            .ok_or_else(|| StateDirError::damaged(path, format!("it has no {FORMAT}")))?;
         Ok(Self {
             path: path.to_owned(),
             format,
@@ -314,12 +313,13 @@ fn upgraded(path: &Path, format: Format) -> Format {
 fn make(path: &Path) -> Result<Format, StateDirError> {
     let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
     if process_dir::is_beside(path) {
-        let path = path.to_owned();
-        return Err(StateDirError::OwnJournal { path });
+        return Err(StateDirError::OwnJournal {
+            path: path.to_owned(),
+        });
     }
-    let found = find_data(path).map_err(io("read"))?;
-    if let Some(found) = found.filter(|_| !format::is_drafted(path)) {
-        let why = format!("it has no {FORMAT}, but holds {found}");
+    let data = find_data(path).map_err(io("read"))?;
+    if let Some(data) = data.filter(|_| !format::is_drafted(path)) {
+        let why = format!("it has no {FORMAT}, but holds {data}");
         return Err(StateDirError::damaged(path, why));
     }
     let format = format::draft(path).map_err(io("written"))?;

@@ -30,11 +30,11 @@ impl Patience {
 
     /// Whether the time is over; if not, yields to other threads first.
     pub(crate) fn is_over(&mut self) -> bool {
-        let over = self.0.is_none_or(|end| Instant::now() >= end);
-        if !over {
+        let is_over = self.0.is_none_or(|end| Instant::now() >= end);
+        if !is_over {
             std::thread::yield_now();
         }
-        over
+        is_over
     }
 }
 

@@ -41,8 +41,8 @@ impl AwaitedKind {
     ///
     /// # Errors
     /// When one cannot be made, or the step is stopped.
-    pub(crate) async fn wait(&self, cx: &StepContext, all: &[Awaited]) -> Result<(), Failure> {
-        while let Some(name) = self.pending(&cx.recorded, all)? {
+    pub(crate) async fn wait(&self, cx: &StepContext, entities: &[Awaited]) -> Result<(), Failure> {
+        while let Some(name) = self.pending(&cx.recorded, entities)? {
             cx.report(&format!("waiting for {} {name}", self.what), 0, None);
             tokio::select! {
                 biased;
@@ -63,19 +63,19 @@ impl AwaitedKind {
     pub(crate) fn pending<'a>(
         &self,
         recorded: &Arc<dyn Recorded>,
-        all: &'a [Awaited],
+        entities: &'a [Awaited],
     ) -> Result<Option<&'a str>, Failure> {
-        for one in all {
-            let id: Option<EntityId> = one.entity.parse().ok();
+        for awaited in entities {
+            let id: Option<EntityId> = awaited.entity.parse().ok();
             match id.and_then(|id| recorded.status_of(&id)) {
                 None | Some(ReconcileStatus::Settled) => {}
-                Some(ReconcileStatus::UnderWay) => return Ok(Some(&one.name)),
+                Some(ReconcileStatus::UnderWay) => return Ok(Some(&awaited.name)),
                 Some(ReconcileStatus::Cancelled) => {
-                    return Err(self.not_made(one, "it was cancelled"));
+                    return Err(self.not_made(awaited, "it was cancelled"));
                 }
                 Some(ReconcileStatus::Failed(failure) | ReconcileStatus::Blocked(failure)) => {
                     if failure.code.as_str() != self.in_use.code {
-                        return Err(self.not_made(one, &failure.to_string()));
+                        return Err(self.not_made(awaited, &failure.to_string()));
                     }
                 }
             }
@@ -83,9 +83,10 @@ impl AwaitedKind {
         Ok(None)
     }
 
-    fn not_made(&self, one: &Awaited, why: &str) -> Failure {
+    fn not_made(&self, awaited: &Awaited, why: &str) -> Failure {
         let Self { what, word, .. } = self;
-        let failure = (self.not_made).failure(format!("{what} {} is not made: {why}", one.name));
-        failure.of_object(format!("{word}/{}", one.name))
+        let failure =
+            (self.not_made).failure(format!("{what} {} is not made: {why}", awaited.name));
+        failure.of_object(format!("{word}/{}", awaited.name))
     }
 }

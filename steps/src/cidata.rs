@@ -71,19 +71,19 @@ impl Cidata {
     fn meta_data(&self) -> String {
         match &self.instance {
             None => format!("local-hostname: {}\n", self.hostname),
-            Some(known) => Instance {
+            Some(instance) => Instance {
                 hostname: self.hostname.clone(),
-                ssh_keys: known.ssh_keys.clone(),
+                ssh_keys: instance.ssh_keys.clone(),
                 vendor_data: None,
             }
-            .meta_data(&known.id),
+            .meta_data(&instance.id),
         }
     }
 
     fn vendor_data(&self) -> Option<&str> {
         match &self.instance {
             None => Some(VENDOR_DATA),
-            Some(known) => known.vendor_data.as_deref(),
+            Some(instance) => instance.vendor_data.as_deref(),
         }
     }
 

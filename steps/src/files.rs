@@ -36,10 +36,10 @@ impl Files {
         let paths: Vec<String> = paths.into_iter().collect();
         let mut files = Self::default();
         for chunk in paths.chunks(PATHS_PER_CALL) {
-            let Some(found) = ports.storage.files(chunk).await? else {
+            let Some(chunk_files) = ports.storage.files(chunk).await? else {
                 return Ok(Self::default());
             };
-            files.0.extend(chunk.iter().cloned().zip(found));
+            files.0.extend(chunk.iter().cloned().zip(chunk_files));
         }
         Ok(files)
     }
@@ -93,12 +93,12 @@ pub(crate) fn plain(path: &str) -> String {
 
 /// The path of a backing file, relative to the folder of the file that names it.
 pub(crate) fn below(file: &str, backing: &str) -> String {
-    let backing = backing.strip_prefix("file:").unwrap_or(backing);
+    let path = backing.strip_prefix("file:").unwrap_or(backing);
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    if backing.starts_with('/') {
-        backing.to_owned()
+    if path.starts_with('/') {
+        path.to_owned()
     } else {
-        format!("{folder}/{backing}")
+        format!("{folder}/{path}")
     }
 }
 
@@ -168,8 +168,11 @@ impl Chains {
     /// Takes over the chains of running guests. Their files are often readable by their host alone.
     fn learn_from(&mut self, domains: &[&DomainInfo]) {
         for chain in domains.iter().flat_map(|domain| &domain.chains) {
-            let below = chain.iter().skip(1).map(|path| Below::File(plain(path)));
-            let below = below.chain(std::iter::once(Below::Nothing));
+            let below = chain
+                .iter()
+                .skip(1)
+                .map(|path| Below::File(plain(path)))
+                .chain(std::iter::once(Below::Nothing));
             self.0
                 .extend(chain.iter().map(|path| plain(path)).zip(below));
         }

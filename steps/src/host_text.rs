@@ -76,15 +76,15 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match byte_of(c) {
-            Some(byte) => shown.push_str(&format!("\\x{byte:02x}")),
-            None if is_escaped(c) => shown.extend(c.escape_default()),
-            None => shown.push(c),
+            Some(byte) => escaped.push_str(&format!("\\x{byte:02x}")),
+            None if is_escaped(c) => escaped.extend(c.escape_default()),
+            None => escaped.push(c),
         }
     }
-    Cow::Owned(shown)
+    Cow::Owned(escaped)
 }
 
 fn is_odd(c: char) -> bool {

@@ -27,8 +27,8 @@ where
 {
     let deadline = Instant::now() + PATIENCE;
     let look = &look;
-    let others = hosts.others(here).await.into_iter();
-    let looks = others.map(|host| async move {
+    let other_hosts = hosts.others(here).await.into_iter();
+    let looks = other_hosts.map(|host| async move {
         let answer = async { look(hosts.host(&host).await?).await };
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,

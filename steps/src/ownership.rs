@@ -63,12 +63,12 @@ fn ours_and_not_ahead(
     uid: Uuid,
 ) -> Result<(), Failure> {
     if !is_ours(cx, domain, uid) {
-        let whose = match &domain.mark {
+        let owner = match &domain.mark {
             Some(mark) => format!("it belongs to journal {}", mark.journal),
             None => "it has no mark of vsiflow".to_owned(),
         };
         let failure =
-            error::NOT_OURS.failure(format!("a domain with this UUID exists, and {whose}"));
+            error::NOT_OURS.failure(format!("a domain with this UUID exists, and {owner}"));
         return Err(failure
             .on_host(ports.host.name())
             .of_object(format!("domain {uid}")));
@@ -89,15 +89,12 @@ pub fn not_behind(cx: &StepContext, domain: &DomainInfo) -> Result<(), Failure> 
         return Ok(());
     };
     let markers = [DefineDomain::NAME, AdoptDomain::NAME].map(Name::of);
-    let attempted = |run| {
-        let mut markers = markers.iter();
-        markers.any(|step| cx.recorded.was_attempted(run, step))
-    };
-    let known = match mark.run {
+    let attempted = |run| (markers.iter()).any(|step| cx.recorded.was_attempted(run, step));
+    let is_known = match mark.run {
         Some(run) => attempted(run),
         None => mark.sequence <= cx.sequence,
     };
-    if known {
+    if is_known {
         return Ok(());
     }
     let message = format!(

@@ -57,38 +57,38 @@ impl WorkTurns {
     pub fn current() -> Arc<Self> {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = Handle::current().id();
-        if let Some(own) = turns.get(&runtime).and_then(Weak::upgrade) {
-            return own;
+        if let Some(turns_of_runtime) = turns.get(&runtime).and_then(Weak::upgrade) {
+            return turns_of_runtime;
         }
         turns.retain(|_, others| others.strong_count() > 0);
-        let own = Arc::new(Self {
+        let new_turns = Arc::new(Self {
             all: Arc::new(Semaphore::new(1)),
             owners: Mutex::default(),
         });
-        turns.insert(runtime, Arc::downgrade(&own));
-        own
+        turns.insert(runtime, Arc::downgrade(&new_turns));
+        new_turns
     }
 
     /// Waits for a turn of this owner. Give it to the work: it ends when it is dropped. Cancel safe.
     pub async fn take(self: Arc<Self>, owner: &Arc<str>) -> WorkTurn {
         // They are never closed.
-        let own = self.of_owner(owner).acquire_owned().await.ok();
-        let all = self.all.clone().acquire_owned().await.ok();
+        let owner_permit = self.of_owner(owner).acquire_owned().await.ok();
+        let runtime_permit = self.all.clone().acquire_owned().await.ok();
         WorkTurn {
-            _permits: [own, all],
+            _permits: [owner_permit, runtime_permit],
             _turns: self,
         }
     }
 
     fn of_owner(&self, owner: &Arc<str>) -> Arc<Semaphore> {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = owners.get(owner).and_then(Weak::upgrade) {
-            return own;
+        if let Some(semaphore) = owners.get(owner).and_then(Weak::upgrade) {
+            return semaphore;
         }
         owners.retain(|_, others| others.strong_count() > 0);
-        let own = Arc::new(Semaphore::new(1));
-        owners.insert(owner.clone(), Arc::downgrade(&own));
-        own
+        let semaphore = Arc::new(Semaphore::new(1));
+        owners.insert(owner.clone(), Arc::downgrade(&semaphore));
+        semaphore
     }
 }
 

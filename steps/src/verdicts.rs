@@ -33,8 +33,8 @@ impl<V: Clone> Verdicts<V> {
 
     /// What was found in these bytes, if that is remembered.
     pub(crate) fn get(&self, bytes: &[u8]) -> Option<V> {
-        let digest = digest(bytes);
-        self.with(|remembered| remembered.verdicts.get(&digest).cloned())
+        let key = digest(bytes);
+        self.with(|remembered| remembered.verdicts.get(&key).cloned())
     }
 
     /// What `check` finds, or found in the same bytes. It runs outside the lock.
@@ -43,8 +43,8 @@ impl<V: Clone> Verdicts<V> {
             return verdict;
         }
         let verdict = check();
-        let digest = digest(bytes);
-        self.with(|remembered| remembered.remember(digest, verdict.clone(), self.most));
+        let key = digest(bytes);
+        self.with(|remembered| remembered.remember(key, verdict.clone(), self.most));
         verdict
     }
 

@@ -39,8 +39,7 @@ impl ServerAccess {
     pub fn of_docker_config(config: &Secret) -> Result<Vec<Self>, &'static str> {
         let config: DockerConfig = serde_json::from_slice(config.expose())
             .map_err(|_| "this is not Docker's configuration with `auths`")?;
-        let logins = config.auths.into_iter();
-        let logins = logins.filter_map(|(server, login)| {
+        let logins = config.auths.into_iter().filter_map(|(server, login)| {
             let (user, password) = login.user_and_password()?;
             Self::new(registry_of(&server), Some(user), Secret::new(password))
         });
@@ -97,8 +96,8 @@ impl DockerLogin {
         let both = STANDARD.decode(self.auth.trim()).ok()?;
         let both = String::from_utf8(both).ok()?;
         let (user, password) = both.split_once(':')?;
-        let password = password.trim_end_matches('\0');
-        (!user.is_empty()).then(|| (user.to_owned(), password.to_owned()))
+        let secret = password.trim_end_matches('\0');
+        (!user.is_empty()).then(|| (user.to_owned(), secret.to_owned()))
     }
 }
 

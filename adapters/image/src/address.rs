@@ -62,18 +62,19 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (base, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let wrong = || format!("{text:?} is not a network; write it as 10.1.0.0/16 or fd00:1::/64");
-        let base: IpAddr = base.parse().map_err(|_| wrong())?;
+        let invalid =
+            || format!("{text:?} is not a network; write it as 10.1.0.0/16 or fd00:1::/64");
+        let base: IpAddr = base.parse().map_err(|_| invalid())?;
         let longest = if base.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             "" if !text.contains('/') => longest,
-            prefix => prefix.parse().map_err(|_| wrong())?,
+            prefix => prefix.parse().map_err(|_| invalid())?,
         };
         let network = Self { base, prefix };
         if prefix <= longest {
             Ok(network)
         } else {
-            Err(wrong())
+            Err(invalid())
         }
     }
 }
@@ -160,7 +161,9 @@ impl AddressPolicy {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
-            Some(Host::Domain(name)) if *self != Self::Any && proxies().any(|it| it == name) => {
+            Some(Host::Domain(name))
+                if *self != Self::Any && proxies().any(|proxy| proxy == name) =>
+            {
                 return Err(refused(&format!("the proxy {name}")));
             }
             _ => return Ok(()),
@@ -206,12 +209,15 @@ fn refused(what: &str) -> AddressRefused {
 /// themselves where they connect to.
 fn proxies() -> impl Iterator<Item = String> {
     const NAMES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
-    let names = NAMES.into_iter();
-    let names = names.flat_map(|name| [name.to_owned(), name.to_lowercase()]);
+    let names = NAMES
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_lowercase()]);
     names.filter_map(|name| {
         let text = std::env::var(name).ok()?;
-        let url = Url::parse(&text).ok().filter(Url::has_host);
-        let url = url.or_else(|| Url::parse(&format!("http://{text}")).ok())?;
+        let url = Url::parse(&text)
+            .ok()
+            .filter(Url::has_host)
+            .or_else(|| Url::parse(&format!("http://{text}")).ok())?;
         Some(url.host_str()?.to_owned())
     })
 }
@@ -228,8 +234,9 @@ impl PolicyResolver {
         if proxies().any(|proxy| proxy == name) {
             return Ok(found);
         }
-        let (permitted, others): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|one| self.0.permit(one.ip()));
+        let (permitted, others): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|address| self.0.permit(address.ip()));
         match (permitted.as_slice(), others.first()) {
             ([], Some(other)) => Err(refused(&format!("{name}, which is {}", other.ip()))),
             _ => Ok(permitted),
@@ -241,9 +248,9 @@ impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let judging = Self(self.0.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let kept = judging.permitted(name.as_str(), found.collect())?;
-            Ok(Box::new(kept.into_iter()) as Addrs)
+            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let permitted = judging.permitted(name.as_str(), resolved.collect())?;
+            Ok(Box::new(permitted.into_iter()) as Addrs)
         })
     }
 }

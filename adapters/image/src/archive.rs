@@ -18,13 +18,17 @@ type TooLong = fn() -> io::Error;
 
 /// Opens an archive, and the gauge that permits the reading of its files.
 pub(crate) fn open<R: Read>(from: R, too_long: TooLong) -> (Archive<GaugedReader<R>>, HeaderGauge) {
-    let left = Rc::new(Cell::new(MAX_HEADERS_LEN));
+    let bytes_left = Rc::new(Cell::new(MAX_HEADERS_LEN));
     let reader = GaugedReader {
         from,
-        left: left.clone(),
+        left: bytes_left.clone(),
         too_long,
     };
-    (Archive::new(reader), HeaderGauge { left, too_long })
+    let gauge = HeaderGauge {
+        left: bytes_left,
+        too_long,
+    };
+    (Archive::new(reader), gauge)
 }
 
 /// How many bytes may be read before the next header ends.
@@ -44,8 +48,8 @@ impl HeaderGauge {
             EntryType::GNUSparse => entry.header().entry_size()?,
             _ => entry.size(),
         };
-        let left = length.checked_add(MAX_HEADERS_LEN.saturating_add(BLOCK));
-        self.left.set(left.ok_or_else(self.too_long)?);
+        let permitted = length.checked_add(MAX_HEADERS_LEN.saturating_add(BLOCK));
+        self.left.set(permitted.ok_or_else(self.too_long)?);
         Ok(())
     }
 
@@ -64,9 +68,9 @@ pub(crate) struct GaugedReader<R> {
 
 impl<R: Read> Read for GaugedReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(into)?;
-        let left = self.left.get().checked_sub(read as u64);
-        self.left.set(left.ok_or_else(self.too_long)?);
-        Ok(read)
+        let bytes_read = self.from.read(into)?;
+        let remaining = self.left.get().checked_sub(bytes_read as u64);
+        self.left.set(remaining.ok_or_else(self.too_long)?);
+        Ok(bytes_read)
     }
 }

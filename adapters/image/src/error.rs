@@ -36,17 +36,17 @@ impl ShownError {
 
 impl From<&Url> for ShownError {
     fn from(url: &Url) -> Self {
-        let mut shown = url.clone();
+        let mut without_secrets = url.clone();
         // These fail only for URLs that cannot hold credentials.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        let signed = shown.query().is_some();
-        shown.set_query(None);
-        shown.set_fragment(None);
+        let _ = without_secrets.set_username("");
+        let _ = without_secrets.set_password(None);
+        let signed = without_secrets.query().is_some();
+        without_secrets.set_query(None);
+        without_secrets.set_fragment(None);
         Self(if signed {
-            format!("{shown}?…")
+            format!("{without_secrets}?…")
         } else {
-            shown.to_string()
+            without_secrets.to_string()
         })
     }
 }
@@ -70,8 +70,11 @@ pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
     Url::parse(url).map_err(|cause| {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         let plain = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric());
-        let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
-        invalid(ShownError(shown), format!("this is not a URL: {cause}"))
+        let scheme_only = format!("{}:…", scheme.filter(plain).unwrap_or_default());
+        invalid(
+            ShownError(scheme_only),
+            format!("this is not a URL: {cause}"),
+        )
     })
 }
 

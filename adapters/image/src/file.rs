@@ -63,10 +63,10 @@ impl ImageSource for FileSource {
 impl FileSource {
     async fn read(&self, url: &str) -> Result<FileStream, SourceError> {
         let url = parse(url)?;
-        let shown = ShownError::from(&url);
+        let shown_url = ShownError::from(&url);
         let path: PathBuf = url.to_file_path().map_err(|()| {
             invalid(
-                &shown,
+                &shown_url,
                 "this names no file on this machine; write file:///path",
             )
         })?;
@@ -77,10 +77,15 @@ impl FileSource {
             Ok::<_, FileError>((file, metadata))
         })
         .await;
-        let opened = opened.map_err(|cause| io_error(&shown, &io::Error::other(cause)))?;
-        let (file, metadata) = opened.map_err(|cause| unread(&shown, cause))?;
+        let (file, metadata) = opened
+            .map_err(|cause| io_error(&shown_url, &io::Error::other(cause)))?
+            .map_err(|cause| unread(&shown_url, cause))?;
         if metadata.len() == 0 {
-            return Err(error(SourceErrorKind::Empty, &shown, "the file is empty"));
+            return Err(error(
+                SourceErrorKind::Empty,
+                &shown_url,
+                "the file is empty",
+            ));
         }
         let info = SourceInfo {
             length: Some(metadata.len()),
@@ -89,7 +94,7 @@ impl FileSource {
         let file = Arc::new(FileInPieces(file));
         Ok(FileStream {
             file,
-            shown,
+            shown: shown_url,
             info,
             starts_at: 0,
             read: 0,
@@ -136,7 +141,10 @@ impl FileInPieces {
         match seek(&self.0, SeekFrom::Data(at)) {
             Ok(data) => data.max(at),
             // Only a hole follows, or `at` is the end of the file.
-            Err(Errno::NXIO) => self.0.metadata().map_or(at, |found| found.len().max(at)),
+            Err(Errno::NXIO) => self
+                .0
+                .metadata()
+                .map_or(at, |metadata| metadata.len().max(at)),
             Err(_) => at,
         }
     }
@@ -185,9 +193,9 @@ impl FileStream {
             return Ok(zeros(PIECE as u64));
         }
         let (file, at) = (Arc::clone(&self.file), self.read);
-        let read = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
-        let read = read.map_err(io::Error::other).flatten();
-        let (piece, data_from) = read.map_err(|cause| io_error(&self.shown, &cause))?;
+        let result = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
+        let (piece, data_from) = (result.map_err(io::Error::other).flatten())
+            .map_err(|cause| io_error(&self.shown, &cause))?;
         self.data_from = data_from;
         Ok(piece)
     }

@@ -52,8 +52,8 @@ impl Folders {
     pub fn open(&self, path: &Path) -> Result<File, FileError> {
         self.judge(path)?;
         // `O_PATH` has no effect on the file: it does not wait for a pipe and does not activate a device.
-        let held = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let held = held.map_err(io::Error::from)?;
+        let held =
+            open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
         let kind = match FileType::from_raw_mode(fstat(&held).map_err(io::Error::from)?.st_mode) {
             FileType::RegularFile => None,
             FileType::Directory => Some("a directory"),
@@ -106,10 +106,10 @@ impl Folders {
         let Self::Only(folders) = self else {
             return Ok(());
         };
-        let mut folders = folders
+        let mut real_folders = folders
             .iter()
             .filter_map(|folder| folder.canonicalize().ok());
-        if folders.any(|folder| real.starts_with(folder)) {
+        if real_folders.any(|folder| real.starts_with(folder)) {
             Ok(())
         } else {
             Err(self.refused(path))
@@ -117,8 +117,8 @@ impl Folders {
     }
 
     fn refused(&self, path: &Path) -> FileError {
-        let none = matches!(self, Self::Only(folders) if folders.is_empty());
-        let which = if none {
+        let has_no_folder = matches!(self, Self::Only(folders) if folders.is_empty());
+        let which = if has_no_folder {
             "no files of this machine are read for documents"
         } else {
             "it is not within a folder whose files are"

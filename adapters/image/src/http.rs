@@ -171,7 +171,7 @@ impl HttpSource {
             coding.check(&head, &stream.shown)?;
             let validator = stream.info.validator.take();
             stream.info.validator =
-                validator.map(|known| coding.of_sent(known, stream.response.url()));
+                validator.map(|sent| coding.of_sent(sent, stream.response.url()));
         }
         Ok(stream)
     }
@@ -257,9 +257,9 @@ impl HttpSource {
         rest: Option<(u64, Option<&str>)>,
     ) -> Result<(Response, ShownError), SourceError> {
         let mut url = parse(url)?;
-        let shown = ShownError::from(&url);
-        let own = take_credentials(&mut url);
-        let credentials = match (&own, self.access_to(&url)) {
+        let shown_url = ShownError::from(&url);
+        let own_credentials = take_credentials(&mut url);
+        let credentials = match (&own_credentials, self.access_to(&url)) {
             (Some((user, password)), _) => Credentials::Url(user, password.as_deref()),
             (None, Some(access)) => Credentials::Access(access),
             (None, None) => Credentials::None,
@@ -269,8 +269,8 @@ impl HttpSource {
             accept: None,
             rest,
         };
-        let response = self.request(&shown, url, ask).await?;
-        Ok((response, shown))
+        let response = self.request(&shown_url, url, ask).await?;
+        Ok((response, shown_url))
     }
 
     /// The `If-Range` condition of a request for the rest of an image with this validator; `None` if the image has
@@ -415,23 +415,23 @@ pub(crate) async fn within<T>(
 /// Turns a failed request into an error. The cause may name a redirect's URL, which may hold a signature, so
 /// the URL is removed.
 fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
-    let cause = cause.without_url();
-    if let Some(refused) = caused_by::<AddressRefused>(&cause) {
+    let plain_cause = cause.without_url();
+    if let Some(refused) = caused_by::<AddressRefused>(&plain_cause) {
         return error(SourceErrorKind::Refused, shown, refused.to_string());
     }
-    if let Some(elsewhere) = caused_by::<RedirectElsewhere>(&cause) {
+    if let Some(elsewhere) = caused_by::<RedirectElsewhere>(&plain_cause) {
         return error(SourceErrorKind::Redirected, shown, elsewhere.to_string());
     }
-    let text = chain(&cause);
-    let tls = caused_by::<rustls::Error>(&cause);
+    let text = chain(&plain_cause);
+    let tls = caused_by::<rustls::Error>(&plain_cause);
     let untrusted = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
     let kind = match () {
-        () if cause.is_redirect() => SourceErrorKind::Redirected,
+        () if plain_cause.is_redirect() => SourceErrorKind::Redirected,
         () if untrusted => SourceErrorKind::Untrusted,
-        () if cause.is_builder() => SourceErrorKind::Invalid,
+        () if plain_cause.is_builder() => SourceErrorKind::Invalid,
         () => SourceErrorKind::Transient,
     };
-    let message = match cause.is_redirect() {
+    let message = match plain_cause.is_redirect() {
         true => format!("too many redirects, or one to nowhere: {text}"),
         false if untrusted => format!("{text}; IMAGE_CA names further authorities to trust"),
         false => text,

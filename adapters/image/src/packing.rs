@@ -250,9 +250,9 @@ impl Packing {
         let (give, unpacked) = mpsc::channel(WAITING);
         let unpacking = Arc::new(Unpacking::new(owner.clone(), give));
         let source = Feed::new(pieces, failed.clone(), unpacking.clone());
-        let mut to = Outlet::new(unpacking.clone(), most);
+        let mut outlet = Outlet::new(unpacking.clone(), most);
         thread::spawn(unpacking, move || {
-            self.unpack(&head, BufReader::new(source), &mut to)
+            self.unpack(&head, BufReader::new(source), &mut outlet)
         });
         Unpacked::new(info, ShownError::from(url), unpacked, failed)
     }

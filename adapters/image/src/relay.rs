@@ -144,8 +144,10 @@ impl UploadRelay {
             upload.seen = Instant::now();
             return Ok(());
         }
-        let own = uploads.keys().filter(|other| place(other) == place(url));
-        if uploads.len() >= MAX_UPLOADS.all || own.count() >= MAX_UPLOADS.own {
+        let of_place = uploads
+            .keys()
+            .filter(|upload_url| place(upload_url) == place(url));
+        if uploads.len() >= MAX_UPLOADS.all || of_place.count() >= MAX_UPLOADS.own {
             return Err(RelayRefusal::Busy);
         }
         let upload = RelayedUpload {
@@ -175,11 +177,11 @@ impl UploadRelay {
         let mut uploads = self.uploads();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
         upload.remove_closed();
-        let shown = |reader: &ReaderQueue| RelayReader {
+        let reader_view = |reader: &ReaderQueue| RelayReader {
             id: reader.id,
             from: reader.from,
         };
-        Some(upload.readers.iter().map(shown).collect())
+        Some(upload.readers.iter().map(reader_view).collect())
     }
 
     /// Completes when a reader begins after this call. Cancel safe.
@@ -199,22 +201,22 @@ impl UploadRelay {
         from: u64,
         mut sent: SentPiece,
     ) -> Result<u64, RelayRefusal> {
-        let mut at = from;
+        let mut position = from;
         while sent.len() > 0 {
-            let give = self.reader((url, file), id, at, sent.len())?;
+            let give = self.reader(url, file, id, position, sent.len())?;
             let room = timeout(STALL_LIMIT, give.reserve_owned()).await;
-            let room = room.map_err(|_| RelayRefusal::Slow(at))?;
-            let room = room.map_err(|_| RelayRefusal::NoReader)?;
+            let room = (room.map_err(|_| RelayRefusal::Slow(position))?)
+                .map_err(|_| RelayRefusal::NoReader)?;
             // Another sender may have been faster.
             let mut uploads = self.uploads();
-            let (upload, index) = found(&mut uploads, (url, file), id, at, sent.len())?;
+            let (upload, index) = find_reader(&mut uploads, url, file, id, position, sent.len())?;
             upload.seen = Instant::now();
             let piece = sent.first();
-            at = at.saturating_add(piece.len());
+            position = position.saturating_add(piece.len());
             upload.received = upload.received.saturating_add(piece.len());
-            let is_proved = upload.received >= PROOF_BYTES || at >= file.length;
+            let is_proved = upload.received >= PROOF_BYTES || position >= file.length;
             if let Some(reader) = upload.readers.get_mut(index) {
-                reader.from = at;
+                reader.from = position;
             }
             room.send(piece);
             drop(uploads);
@@ -222,18 +224,19 @@ impl UploadRelay {
                 self.pauses().end(url);
             }
         }
-        Ok(at)
+        Ok(position)
     }
 
     fn reader(
         &self,
-        sent: (&str, &SentFile),
+        url: &str,
+        file: &SentFile,
         id: u64,
         from: u64,
         length: u64,
     ) -> Result<mpsc::Sender<SentPiece>, RelayRefusal> {
         let mut uploads = self.uploads();
-        let (upload, index) = found(&mut uploads, sent, id, from, length)?;
+        let (upload, index) = find_reader(&mut uploads, url, file, id, from, length)?;
         upload.seen = Instant::now();
         let reader = upload.readers.get(index);
         let give = reader.map(|reader| reader.give.clone());
@@ -246,17 +249,17 @@ impl UploadRelay {
         offset: u64,
         known: Option<&str>,
     ) -> Result<RelayStream, SourceError> {
-        if let Some(left) = self.pause(url) {
-            let seconds = left.as_secs().saturating_add(1);
+        if let Some(pause) = self.pause(url) {
+            let seconds = pause.as_secs().saturating_add(1);
             let why = format!("{STARVED}; it is read again in {seconds} s");
             return Err(awaited(url, &why));
         }
         let mut uploads = self.uploads();
         uploads.values_mut().for_each(RelayedUpload::remove_closed);
-        let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
-        let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
-        let upload = upload.ok_or_else(|| awaited(url, NO_SENDER))?;
-        if all >= MAX_READERS.all || upload.readers.len() >= MAX_READERS.own {
+        let readers: usize = uploads.values().map(|upload| upload.readers.len()).sum();
+        let upload = (uploads.get_mut(url).filter(|upload| !upload.is_over()))
+            .ok_or_else(|| awaited(url, NO_SENDER))?;
+        if readers >= MAX_READERS.all || upload.readers.len() >= MAX_READERS.own {
             let message = "too many hosts read this upload at a time";
             return Err(error(SourceErrorKind::Transient, &parse(url)?, message));
         }
@@ -290,21 +293,22 @@ impl UploadRelay {
 }
 
 /// The upload, and the index of its reader, if the reader needs `length` bytes at `from`.
-fn found<'a>(
+fn find_reader<'a>(
     uploads: &'a mut BTreeMap<String, RelayedUpload>,
-    (url, file): (&str, &SentFile),
+    url: &str,
+    file: &SentFile,
     id: u64,
     from: u64,
     length: u64,
 ) -> Result<(&'a mut RelayedUpload, usize), RelayRefusal> {
-    let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
-    let upload = upload.ok_or(RelayRefusal::Unknown)?;
+    let upload =
+        (uploads.get_mut(url).filter(|upload| !upload.is_over())).ok_or(RelayRefusal::Unknown)?;
     if upload.file != *file {
         return Err(RelayRefusal::Another);
     }
     upload.remove_closed();
-    let index = upload.readers.iter().position(|reader| reader.id == id);
-    let index = index.ok_or(RelayRefusal::NoReader)?;
+    let index =
+        (upload.readers.iter().position(|reader| reader.id == id)).ok_or(RelayRefusal::NoReader)?;
     match upload.readers.get(index) {
         Some(reader) if reader.from != from => Err(RelayRefusal::Elsewhere(reader.from)),
         _ if from
@@ -338,8 +342,8 @@ fn awaited(url: &str, why: &str) -> SourceError {
 impl ImageSource for UploadRelay {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let uploads = self.uploads();
-        let upload = uploads.get(url).filter(|upload| !upload.is_over());
-        let upload = upload.ok_or_else(|| awaited(url, NO_SENDER))?;
+        let upload = (uploads.get(url).filter(|upload| !upload.is_over()))
+            .ok_or_else(|| awaited(url, NO_SENDER))?;
         Ok(upload.file.info())
     }
 

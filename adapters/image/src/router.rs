@@ -237,20 +237,20 @@ impl ImageSource for Router {
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let way = self.choose(url)?;
         // A packed file must be read from its start; its validator still identifies it.
-        let around = |known| Packing::around(known).or_else(|| SparseForm::around(known));
+        let around = |packed| Packing::around(packed).or_else(|| SparseForm::around(packed));
         let stream = match validator.and_then(around) {
             Some(file) => way.files.open_at(url, 0, Some(file)).await?,
             None => way.files.open_at(url, offset, validator).await?,
         };
         match stream.starts_at() {
             0 => {
-                let file = self.opened_file(stream, url);
-                let file = OpenedFile {
+                let opened_file = self.opened_file(stream, url);
+                let opened_file = OpenedFile {
                     offset,
                     validator,
-                    ..file
+                    ..opened_file
                 };
-                way.image(file).await
+                way.image(opened_file).await
             }
             _ => Ok(stream),
         }

@@ -61,30 +61,28 @@ impl S3Source {
 
     /// The URL of an object, signed at this time.
     fn signed(&self, object: &Object, at: Timestamp) -> Result<Url, SourceError> {
-        let shown = &object.shown;
+        let shown_url = &object.shown;
         let region = self.options.region.as_deref().unwrap_or("us-east-1");
         let amazon = format!("https://s3.{region}.amazonaws.com");
         let endpoint = self.options.endpoint.as_deref().unwrap_or(&amazon);
-        let endpoint =
-            Url::parse(endpoint).map_err(|_| invalid(shown, "IMAGE_S3_ENDPOINT is not a URL"))?;
+        let endpoint = Url::parse(endpoint)
+            .map_err(|_| invalid(shown_url, "IMAGE_S3_ENDPOINT is not a URL"))?;
         let key = self.options.key.as_ref();
         if key.is_some() && endpoint.scheme() != "https" && !self.http.insecure() {
-            return Err(error(SourceErrorKind::Refused, shown, PLAIN_HTTP));
+            return Err(error(SourceErrorKind::Refused, shown_url, PLAIN_HTTP));
         }
         // The service's wildcard certificate covers one label only, so a bucket with a dot goes into the
         // path.
-        let own = self.options.endpoint.is_none() && !object.bucket.contains('.');
-        let style = if own {
+        let by_host = self.options.endpoint.is_none() && !object.bucket.contains('.');
+        let style = if by_host {
             UrlStyle::VirtualHost
         } else {
             UrlStyle::Path
         };
-        let bucket = Bucket::new(endpoint, style, object.bucket.clone(), region.to_owned());
-        let bucket = bucket.map_err(|_| invalid(shown, "bucket and endpoint make no address"))?;
-        let credentials = key.and_then(|(name, secret)| {
-            let secret = secret.expose_str()?;
-            Some(Credentials::new(name.as_str(), secret))
-        });
+        let bucket = Bucket::new(endpoint, style, object.bucket.clone(), region.to_owned())
+            .map_err(|_| invalid(shown_url, "bucket and endpoint make no address"))?;
+        let credentials = key
+            .and_then(|(name, secret)| Some(Credentials::new(name.as_str(), secret.expose_str()?)));
         Ok(GetObject::new(&bucket, credentials.as_ref(), &object.key).sign_with_time(VALID, &at))
     }
 
@@ -176,10 +174,10 @@ fn code(body: &[u8]) -> Option<String> {
 
 fn object(url: &str) -> Result<Object, SourceError> {
     let url = parse(url)?;
-    let shown = ShownError::from(&url);
+    let shown_url = ShownError::from(&url);
     let form = || {
         invalid(
-            &shown,
+            &shown_url,
             "write s3://bucket/key; the key that signs is in the host's settings",
         )
     };
@@ -190,8 +188,7 @@ fn object(url: &str) -> Result<Object, SourceError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let bucket = url
         .host_str()
-        .filter(|name| bare && url.port().is_none() && (3..=63).contains(&name.len()));
-    let bucket = bucket
+        .filter(|name| bare && url.port().is_none() && (3..=63).contains(&name.len()))
         .filter(|name| name.bytes().all(plain))
         .ok_or_else(form)?
         .to_owned();
@@ -201,7 +198,11 @@ fn object(url: &str) -> Result<Object, SourceError> {
     if key.len() > 1_024 || key.split('/').any(odd) {
         return Err(form());
     }
-    Ok(Object { bucket, key, shown })
+    Ok(Object {
+        bucket,
+        key,
+        shown: shown_url,
+    })
 }
 
 #[async_trait]

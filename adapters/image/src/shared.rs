@@ -64,9 +64,11 @@ impl PendingRead {
     fn taken(&self) -> (u64, u64) {
         let mut members = locked(&self.taken);
         members.retain(|member| member.strong_count() > 0);
-        let all = members.iter().filter_map(Weak::upgrade);
-        let all = all.map(|taken| taken.load(Ordering::Acquire));
-        all.map(|taken| (taken, taken))
+        members
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|pieces| pieces.load(Ordering::Acquire))
+            .map(|pieces| (pieces, pieces))
             .reduce(|(least, most), (taken, _)| (least.min(taken), most.max(taken)))
             .unwrap_or_default()
     }
@@ -124,12 +126,12 @@ impl SharedSource {
 
     /// Joins a read that has just begun; `key` identifies it.
     fn join(&self, key: &str, url: &str) -> Option<SharedReader> {
-        let read = locked(&self.reads).get(key)?.upgrade()?;
-        let state = locked(&read.state);
+        let shared_read = locked(&self.reads).get(key)?.upgrade()?;
+        let state = locked(&shared_read.state);
         let first = state.first.clone()?.into();
         let pieces = state.pieces.as_ref()?.subscribe();
         drop(state);
-        Some(self.member(url, read, first, pieces))
+        Some(self.member(url, shared_read, first, pieces))
     }
 
     fn member(
@@ -139,8 +141,8 @@ impl SharedSource {
         first: VecDeque<Bytes>,
         pieces: broadcast::Receiver<SharedPiece>,
     ) -> SharedReader {
-        let taken = Arc::new(AtomicU64::new(0));
-        locked(&read.taken).push(Arc::downgrade(&taken));
+        let pieces_taken = Arc::new(AtomicU64::new(0));
+        locked(&read.taken).push(Arc::downgrade(&pieces_taken));
         read.progress.notify_one();
         SharedReader {
             source: self.clone(),
@@ -150,7 +152,7 @@ impl SharedSource {
                 read,
                 first,
                 pieces,
-                taken,
+                taken: pieces_taken,
             },
             position: 0,
         }
@@ -248,7 +250,7 @@ impl SharedSource {
             first: Some(Vec::new()),
             pieces: Some(sender),
         };
-        let read = Arc::new(PendingRead {
+        let pending = Arc::new(PendingRead {
             info: stream.info().clone(),
             state: Mutex::new(state),
             taken: Mutex::default(),
@@ -256,18 +258,18 @@ impl SharedSource {
         });
         let mut reads = locked(&self.reads);
         reads.retain(|_, other| other.strong_count() > 0);
-        reads.insert(key, Arc::downgrade(&read));
+        reads.insert(key, Arc::downgrade(&pending));
         drop(reads);
         let feeder = Feeder {
             ring,
-            read: Arc::downgrade(&read),
+            read: Arc::downgrade(&pending),
             sent: 0,
             read_delay: ReadDelay::begin(),
             expected: self.expected.clone(),
             url: url.to_owned(),
         };
         tokio::spawn(feeder.feed(stream));
-        Ok(Box::new(self.member(url, read, VecDeque::new(), pieces)))
+        Ok(Box::new(self.member(url, pending, VecDeque::new(), pieces)))
     }
 }
 
@@ -309,18 +311,18 @@ impl Feeder {
 
     /// Tells the members that others need the memory.
     fn give_up(&self, why: &MemoryBusy) {
-        if let Some(read) = self.read.upgrade() {
-            read.publish(Err(budget::busy(&self.url, why)));
+        if let Some(pending) = self.read.upgrade() {
+            pending.publish(Err(budget::busy(&self.url, why)));
         }
     }
 
     /// Waits for announced readers to join, as long as there are members.
     async fn gather(&self) {
         let waited = async {
-            while let Some(read) = self.read.upgrade() {
-                let (arrived, progress) = (self.expected.change(), read.progress.clone());
+            while let Some(pending) = self.read.upgrade() {
+                let (arrived, progress) = (self.expected.change(), pending.progress.clone());
                 // Not held during the wait, because the read ends with its last member.
-                drop(read);
+                drop(pending);
                 if !self.expected.any(&self.url) {
                     return;
                 }
@@ -337,22 +339,22 @@ impl Feeder {
     /// permits. Returns whether any member is left.
     async fn hand_out(&mut self, piece: SharedPiece) -> bool {
         loop {
-            let Some(read) = self.read.upgrade() else {
+            let Some(pending) = self.read.upgrade() else {
                 return false;
             };
-            let (slowest, fastest) = read.taken();
+            let (slowest, fastest) = pending.taken();
             let is_near = self.sent < fastest.saturating_add(AHEAD);
             let would_lose = self.sent >= slowest.saturating_add(self.ring.pieces as u64);
-            let left = self.read_delay.left();
-            if is_near && (!would_lose || left.is_zero()) {
-                return read.publish(piece);
+            let delay = self.read_delay.left();
+            if is_near && (!would_lose || delay.is_zero()) {
+                return pending.publish(piece);
             }
             // Not held during the wait, because the read ends with its last member.
-            let progress = read.progress.clone();
-            drop(read);
+            let progress = pending.progress.clone();
+            drop(pending);
             if is_near {
                 let since = Instant::now();
-                let _ = tokio::time::timeout(left, progress.notified()).await;
+                let _ = tokio::time::timeout(delay, progress.notified()).await;
                 self.read_delay.waited(since);
             } else {
                 progress.notified().await;
@@ -383,8 +385,8 @@ async fn read_for(
 
 /// Ends the read: no reader can join, and a member that has all pieces reaches the end.
 fn end(read: &Weak<PendingRead>) {
-    if let Some(read) = read.upgrade() {
-        let mut state = locked(&read.state);
+    if let Some(pending) = read.upgrade() {
+        let mut state = locked(&pending.state);
         (state.first, state.pieces) = (None, None);
     }
 }
@@ -422,7 +424,7 @@ impl ImageStream for SharedReader {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let piece = match &mut self.from {
+        let received = match &mut self.from {
             PieceSource::Own(stream) => return stream.next().await,
             PieceSource::Group {
                 read,
@@ -439,7 +441,7 @@ impl ImageStream for SharedReader {
                 piece
             }
         };
-        match piece {
+        match received {
             Ok(piece) => {
                 let piece = piece?;
                 self.position = self.position.saturating_add(piece.len() as u64);
@@ -471,9 +473,9 @@ impl SharedReader {
             let Some(mut piece) = stream.next().await? else {
                 break None;
             };
-            let over = skip.min(piece.len() as u64);
-            let rest = piece.split_off(usize::try_from(over).unwrap_or(piece.len()));
-            skip = skip.saturating_sub(over);
+            let skipped = skip.min(piece.len() as u64);
+            let rest = piece.split_off(usize::try_from(skipped).unwrap_or(piece.len()));
+            skip = skip.saturating_sub(skipped);
             if !rest.is_empty() {
                 break Some(rest);
             }

@@ -130,8 +130,8 @@ impl KnownHost {
     /// The algorithms of the known keys, so that the server is asked for one of these.
     #[must_use]
     pub fn algorithms(&self) -> Vec<Algorithm> {
-        let known = self.effective().known.iter();
-        known.map(|listed| listed.key.algorithm()).collect()
+        let listed_keys = self.effective().known.iter();
+        listed_keys.map(|listed| listed.key.algorithm()).collect()
     }
 
     /// Whether there is any key by which a server can show that it is the host: its own or that of an authority,
@@ -140,9 +140,10 @@ impl KnownHost {
     pub fn trusts_any(&self) -> bool {
         let lines = self.effective();
         let is_own = |listed: &&ListedKey| !listed.is_certificate;
-        let own = lines.known.iter().filter(is_own).map(|listed| &listed.key);
+        let host_keys = lines.known.iter().filter(is_own).map(|listed| &listed.key);
         let of_bare = self.bare.iter().flat_map(|bare| &bare.authorities);
-        own.chain(&self.listed.authorities)
+        host_keys
+            .chain(&self.listed.authorities)
             .chain(of_bare)
             .any(|key| !self.listed.revokes(key) && !lines.revokes(key))
     }
@@ -164,12 +165,12 @@ impl KnownHost {
             return Ok(());
         }
         if !lines.known.is_empty() {
-            let known = lines.known.iter().map(|listed| describe(&listed.key));
+            let described = lines.known.iter().map(|listed| describe(&listed.key));
             return Err(ConnectError::HostKeyChanged {
                 host,
                 algorithm,
                 fingerprint,
-                known: known.collect(),
+                known: described.collect(),
             });
         }
         if self.has_authorities() {
@@ -190,7 +191,7 @@ impl KnownHost {
 /// host instead. A line that cannot be read is among them.
 #[must_use]
 pub fn lines_naming(text: &str, name: &str, rename: Option<&str>) -> String {
-    let name = name.to_lowercase();
+    let lower = name.to_lowercase();
     let mut copied = String::new();
     for line in known_lines(text) {
         if is_several(line) {
@@ -201,12 +202,12 @@ pub fn lines_naming(text: &str, name: &str, rename: Option<&str>) -> String {
         let Some(parts) = LineParts::of(line) else {
             continue;
         };
-        if parts.meaning(&name) == LineMeaning::Nothing {
+        if parts.meaning(&lower) == LineMeaning::Nothing {
             continue;
         }
         match rename {
             None => copied.push_str(line.trim()),
-            Some(other) => copied.push_str(&parts.renamed(other)),
+            Some(new_name) => copied.push_str(&parts.renamed(new_name)),
         }
         copied.push('\n');
     }
@@ -236,11 +237,11 @@ fn fingerprint(key: &PublicKey) -> String {
 /// The host's name as known hosts spell it.
 #[must_use]
 pub fn host_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
+    let lower = host.to_lowercase();
     if port == 22 {
-        host
+        lower
     } else {
-        format!("[{host}]:{port}")
+        format!("[{lower}]:{port}")
     }
 }
 

@@ -185,15 +185,15 @@ impl HostSession {
         let _permit = self
             .permit(&self.inner.commands, "another command to end", within)
             .await?;
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         if self.inner.options.lease.check().is_err() {
             return Err(ConnectError::Closed { host: self.host() }.into());
         }
         let outcome = match &self.inner.endpoint {
-            Endpoint::Unix(_) => run_locally(command, limit, left()).await,
+            Endpoint::Unix(_) => run_locally(command, limit, remaining()).await,
             Endpoint::Ssh { .. } => {
                 let ssh = SessionInner::ssh(&self.inner).await?;
-                let run = || ssh.exec(command, limit, left());
+                let run = || ssh.exec(command, limit, remaining());
                 let beside_readers = || self.inner.readers.make_room_for(run);
                 self.inner.writers.make_room_for(beside_readers).await
             }
@@ -315,11 +315,11 @@ impl HostSession {
     /// dropped before, because the end of their connections is awaited too.
     pub async fn leave(&self) {
         let slots = std::iter::once(&self.inner.control).chain(&self.inner.long);
-        let open = slots.filter_map(SessionSlot::take);
-        let closing = open.map(|connection| async move { connection.close().await });
+        let connections = slots.filter_map(SessionSlot::take);
+        let closing = connections.map(|connection| async move { connection.close().await });
         let streams = self.inner.bulk.acquire_many(BULK);
-        let all = async { tokio::join!(futures::future::join_all(closing), streams) };
-        let _ = timeout(self.inner.options.open_timeout, all).await;
+        let all_ended = async { tokio::join!(futures::future::join_all(closing), streams) };
+        let _ = timeout(self.inner.options.open_timeout, all_ended).await;
         if let Some(ssh) = self.inner.ssh.take() {
             ssh.close().await;
         }
@@ -394,9 +394,9 @@ impl SessionInner {
         .await?;
         if self.machine.uuid().is_some() {
             let host = self.endpoint.host();
-            let found = handshake::host_uuid(&connection, &host, &self.options, self.owner());
-            let found = found.await?;
-            self.machine.admits_uuid(&host, found)?;
+            let uuid =
+                handshake::host_uuid(&connection, &host, &self.options, self.owner()).await?;
+            self.machine.admits_uuid(&host, uuid)?;
         }
         Ok(connection)
     }
@@ -404,7 +404,7 @@ impl SessionInner {
     /// The ID of the machine that this process runs on; an error if another machine is pinned.
     async fn local_machine(&self) -> Result<Option<String>, ConnectError> {
         let within = self.options.open_timeout;
-        let found = self
+        let machine = self
             .machine
             .here
             .get_or_try_init(|| async {
@@ -412,8 +412,8 @@ impl SessionInner {
             })
             .await?;
         self.machine
-            .admits(&self.endpoint.host(), found.as_deref())?;
-        Ok(found.clone())
+            .admits(&self.endpoint.host(), machine.as_deref())?;
+        Ok(machine.clone())
     }
 
     fn owner(&self) -> &Arc<str> {

@@ -123,8 +123,8 @@ impl UploadStream {
         let mut hole = BytesMut::with_capacity(12);
         hole.put_u64(length);
         hole.put_u32(0);
-        let packet = (kind::STREAM_HOLE, status::CONTINUE);
-        self.link.write_as(packet, hole.freeze()).await?;
+        let (kind, status) = (kind::STREAM_HOLE, status::CONTINUE);
+        self.link.write_as(kind, status, hole.freeze()).await?;
         self.sent = self.sent.saturating_add(length);
         Ok(())
     }
@@ -276,10 +276,10 @@ struct StreamLink {
 impl StreamLink {
     /// Queues a packet, unless the stream has failed.
     async fn write(&mut self, status: i32, payload: Bytes) -> Result<()> {
-        self.write_as((kind::STREAM, status), payload).await
+        self.write_as(kind::STREAM, status, payload).await
     }
 
-    async fn write_as(&mut self, (kind, status): (i32, i32), payload: Bytes) -> Result<()> {
+    async fn write_as(&mut self, kind: i32, status: i32, payload: Bytes) -> Result<()> {
         let (serial, procedure) = (self.serial, self.procedure);
         let command = ConnectionCommand::Stream {
             serial,

@@ -17,20 +17,20 @@ pub(crate) struct Bases {
 impl Bases {
     /// Reads every base, newest first; the result is in the order of offsets.
     pub(crate) async fn of(journal: &(impl Journal + ?Sized)) -> Result<Self, JournalError> {
-        let (mut bases, mut at) = (Self::default(), Some(Offset::MAX));
-        while let Some(before) = at {
-            let states = match journal.states(Some(before)).await {
+        let (mut bases, mut newest_wanted) = (Self::default(), Some(Offset::MAX));
+        while let Some(limit) = newest_wanted {
+            let states = match journal.states(Some(limit)).await {
                 Err(error) if error.is_damage() => {
                     bases.damaged = Some(error);
                     break;
                 }
                 states => states?,
             };
-            if states.as_of == 0 || states.as_of > before {
+            if states.as_of == 0 || states.as_of > limit {
                 break;
             }
             bases.found.push((states.as_of, base_hash(&states)?));
-            at = states.as_of.checked_sub(1);
+            newest_wanted = states.as_of.checked_sub(1);
         }
         bases.found.reverse();
         Ok(bases)
@@ -38,8 +38,8 @@ impl Bases {
 
     /// The first base that covers everything before the offset `to`.
     pub(crate) fn after(&self, to: Offset) -> Option<Offset> {
-        let mut found = self.found.iter();
-        found
+        self.found
+            .iter()
             .find(|(as_of, _)| *as_of >= to)
             .map(|(as_of, _)| *as_of)
     }

@@ -67,15 +67,15 @@ impl<'a> Batches<'a> {
         };
         let follows = self.prev.is_none_or(|prev| link.prev == prev);
         if link.first != self.next || link.last < link.first || !follows {
-            let what = "the batch that begins here does not follow the one before it";
-            return Err(Violation::of(Flaw::Changed, what).at(link.first).into());
+            let message = "the batch that begins here does not follow the one before it";
+            return Err(Violation::of(Flaw::Changed, message).at(link.first).into());
         }
         let records = self.records_of(&link).await?;
         let hashes = records.iter().map(|record| &record.hash);
         if BatchLink::new(link.prev, link.first, link.last, hashes) != link {
             let (first, last) = (link.first, link.last);
-            let what = format!("the batch of offsets {first} to {last} was changed");
-            return Err(Violation::of(Flaw::Changed, what).at(first).into());
+            let message = format!("the batch of offsets {first} to {last} was changed");
+            return Err(Violation::of(Flaw::Changed, message).at(first).into());
         }
         self.prev = Some(link.hash);
         Ok(Some(BatchPiece::Batch(link, records)))

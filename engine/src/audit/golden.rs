@@ -58,12 +58,13 @@ fn folder() -> PathBuf {
 }
 
 fn golden() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir(folder()).unwrap();
-    let versions = versions.map(|entry| entry.unwrap().path());
-    let files = versions
+    let mut files: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|version| version.unwrap().path())
         .filter(|path| path.is_dir())
-        .flat_map(|version| std::fs::read_dir(version).unwrap());
-    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+        .flat_map(|version| std::fs::read_dir(version).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl"));
     files.sort();
     files
@@ -83,13 +84,13 @@ async fn check(file: &Path) -> BTreeSet<&'static str> {
     };
     let report = audit.verify(Some(&rebuilt.head), None).await.unwrap();
     // One journal was made by hand; it reports a loss of events that exist.
-    let mut found = report.violations;
-    found.retain(|found| !found.what.contains("were lost, but some exist"));
-    assert!(found.is_empty(), "{}: {found:#?}", file.display());
+    let mut violations = report.violations;
+    violations.retain(|violation| !violation.what.contains("were lost, but some exist"));
+    assert!(violations.is_empty(), "{}: {violations:#?}", file.display());
     let replayed = replay(&journal, true).await.unwrap();
     assert_eq!(replayed.events, rebuilt.events);
-    let mut again = Vec::new();
-    audit.export(&mut again, rebuilt.head.time).await.unwrap();
+    let mut copy = Vec::new();
+    audit.export(&mut copy, rebuilt.head.time).await.unwrap();
     let lines = |file_bytes: &[u8]| {
         let file_bytes = String::from_utf8(file_bytes.to_vec()).unwrap();
         file_bytes
@@ -98,7 +99,7 @@ async fn check(file: &Path) -> BTreeSet<&'static str> {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    assert_eq!(lines(&again), lines(&text), "{}", file.display());
+    assert_eq!(lines(&copy), lines(&text), "{}", file.display());
     let records = journal.read_all(0, usize::MAX).await.unwrap();
     let kinds = records.iter().map(|record| record.event.kind.type_name());
     kinds.collect()

@@ -43,7 +43,7 @@ fn inline(text: &str) -> Payload {
 fn step(node: &str, after: &[&str], params: Payload) -> Node {
     Node {
         name: name(node),
-        after: after.iter().map(|before| name(before)).collect(),
+        after: after.iter().map(|dependency| name(dependency)).collect(),
         work: Work::Step {
             step: name(node),
             version: 1,
@@ -144,11 +144,11 @@ fn provisioning(long: &Payload) -> Graph {
 /// The batches of the history. Payloads too long for an event are stored in `blobs`.
 pub(crate) async fn batches(blobs: &dyn Blobs) -> Vec<Batch> {
     let long = blobs.put(&[b'x'; 5_000]).await.unwrap();
-    let other = blobs
+    let lines = blobs
         .put_blob(b"{\"lines\":[\"HPL10001I\"]}")
         .await
         .unwrap();
-    let mut batches = provision(&long, &other);
+    let mut batches = provision(&long, &lines);
     batches.extend(fail_and_retry());
     batches.extend(delete());
     batches
@@ -316,9 +316,8 @@ fn delete() -> Vec<Batch> {
         attempt: 1,
     };
     let ended = |number, result: RunResult| {
-        let run = run(number);
         let closed = EventKind::RunClosed {
-            run,
+            run: run(number),
             result: result.clone(),
         };
         (EventKind::RunFinished { result }, closed)
@@ -461,7 +460,7 @@ pub(crate) async fn write_objects(journal: &dyn ChainedJournal) {
         run: run(5),
         node: name("delete_volumes"),
     };
-    let made = EventKind::ObjectMade {
+    let object_made = EventKind::ObjectMade {
         object: object(),
         identity: Text::new("0802:131074"),
     };
@@ -473,7 +472,7 @@ pub(crate) async fn write_objects(journal: &dyn ChainedJournal) {
     };
     let batch = vec![
         (v.clone(), EventKind::ObjectBegun { object: object() }),
-        (v.clone(), made),
+        (v.clone(), object_made),
         (v.clone(), EventKind::ObjectInUse { object: object() }),
         (v.clone(), ordered(1)),
         (

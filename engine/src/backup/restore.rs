@@ -43,7 +43,8 @@ pub async fn restore(
     now: Timestamp,
 ) -> Result<Restored, AuditError> {
     let mut lines = ExportLines::of(input);
-    let incarnation = incarnation(&mut lines).await?.saturating_add(1);
+    let former_incarnation = incarnation(&mut lines).await?;
+    let incarnation = former_incarnation.saturating_add(1);
     let header = lines.header().await?;
     let (dir, id) = (dir.to_owned(), header.journal.clone());
     let place = off_runtime(move || {
@@ -133,12 +134,12 @@ async fn fill(
     let (journal, blobs) = (place.journal().await?, place.blobs().await?);
     let filled = async {
         let rebuilt = restore_journal(lines, &journal, &blobs, journal_id).await?;
-        let secrets = secrets(lines, &place.secrets().await?).await?;
+        let secret_ids = secrets(lines, &place.secrets().await?).await?;
         disown_objects(&journal, &restored).await?;
         record(&journal, &rebuilt.journal_id, restored).await?;
-        Ok((rebuilt, secrets))
-    };
-    let filled = filled.await;
+        Ok((rebuilt, secret_ids))
+    }
+    .await;
     journal.close().await;
     filled
 }

@@ -90,7 +90,7 @@ impl DirBlobs {
     fn write(&self, hash: Hash, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(hash);
         // The process that wrote it may have died before the folder was synced.
-        if std::fs::read(&path).is_ok_and(|found| found == bytes) {
+        if std::fs::read(&path).is_ok_and(|content| content == bytes) {
             return files::sync_dir(&self.dir);
         }
         files::replace(&path, &self.part(hash), bytes)

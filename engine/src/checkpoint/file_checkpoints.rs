@@ -66,8 +66,8 @@ impl FileCheckpoints {
     ) -> Result<Self, JournalError> {
         let dir: Arc<Path> = dir.as_ref().into();
         blocking(move || {
-            let found = files::create_dir(&dir).and_then(|()| find(&dir));
-            let runs = Arc::new(Mutex::new(found.map_err(|e| storage(&dir, &e))?));
+            let names = files::create_dir(&dir).and_then(|()| find(&dir));
+            let runs = Arc::new(Mutex::new(names.map_err(|e| storage(&dir, &e))?));
             let writer = CheckpointWriter {
                 dir: Arc::clone(&dir),
                 runs: Arc::clone(&runs),
@@ -211,7 +211,7 @@ impl CheckpointWriter {
     /// Returns whether the folder has to be synced.
     fn put(&self, run: RunId, node: &Name, value: &[u8]) -> io::Result<bool> {
         let name = file_name(run, node);
-        let known = lock(&self.runs)
+        let last = lock(&self.runs)
             .get(&run)
             .and_then(|files| *files.get(&name)?);
         let path = self.dir.join(&name);
@@ -220,7 +220,7 @@ impl CheckpointWriter {
             run,
             node,
         };
-        let (sequence, is_new) = slots.put(known, value)?;
+        let (sequence, is_new) = slots.put(last, value)?;
         let mut runs = lock(&self.runs);
         runs.entry(run).or_default().insert(name, Some(sequence));
         Ok(is_new)
@@ -228,14 +228,14 @@ impl CheckpointWriter {
 
     fn forget(&self, run: RunId) -> io::Result<bool> {
         let files = lock(&self.runs).remove(&run).unwrap_or_default();
-        let any = !files.is_empty();
+        let had_files = !files.is_empty();
         for name in files.into_keys() {
             match std::fs::remove_file(self.dir.join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
         }
-        Ok(any)
+        Ok(had_files)
     }
 }
 
@@ -264,11 +264,11 @@ impl Commit for CheckpointWriter {
         let answers = group.iter().map(|_| Ok(())).collect();
         let mut names_changed = false;
         for request in group {
-            let done = match request {
+            let result = match request {
                 CheckpointRequest::Put { run, node, value } => self.put(run, &node, &value),
                 CheckpointRequest::Forget(run) => self.forget(run),
             };
-            names_changed |= done.map_err(|e| storage(&self.dir, &e))?;
+            names_changed |= result.map_err(|e| storage(&self.dir, &e))?;
         }
         if names_changed {
             files::sync_dir(&self.dir).map_err(|e| storage(&self.dir, &e))?;

@@ -120,9 +120,9 @@ impl Job {
             ledger,
             advanced,
         };
-        let done = self.step.attempt(&cx, &params, intend.boxed()).await?;
-        let output = blobs.put(&done.output).await.map_err(blob_failure)?;
-        Ok((done.outcome, output))
+        let completion = self.step.attempt(&cx, &params, intend.boxed()).await?;
+        let output = blobs.put(&completion.output).await.map_err(blob_failure)?;
+        Ok((completion.outcome, output))
     }
 }
 

@@ -48,11 +48,11 @@ impl Control {
     /// # Errors
     /// If the task that wrote it panicked: it is unknown what it left in the journal.
     pub(super) fn base_ended(&mut self, base: BaseEnd) -> Result<(), EngineError> {
-        let base = base.map_err(|error| {
+        let written = base.map_err(|error| {
             let why = format!("the writing of a base ended unexpectedly: {error}");
             EngineError::Journal(JournalError::Storage(why))
         })?;
-        base.into_iter().for_each(|base| self.commit_to(&base));
+        written.into_iter().for_each(|new| self.commit_to(&new));
         Ok(())
     }
 

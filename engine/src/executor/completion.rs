@@ -192,15 +192,15 @@ impl Control {
         let Work::Step { step, version, .. } = &node.work else {
             return;
         };
-        let Ok(found) = self.parts.registry.find(step, *version) else {
+        let Ok(step_code) = self.parts.registry.find(step, *version) else {
             return;
         };
         if self.in_flight.contains_key(waiter) {
             return;
         }
-        let before = node_state.map_or(0, NodeState::attempt);
+        let recorded = node_state.map_or(0, NodeState::attempt);
         let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
-        let attempt = before.max(counted).saturating_add(1);
+        let attempt = recorded.max(counted).saturating_add(1);
         if self.waits_after_unclean_end(waiter, attempt).await {
             return;
         }
@@ -219,6 +219,6 @@ impl Control {
                 return;
             }
         }
-        self.launch(waiter.clone(), &run, node, found, attempt, true);
+        self.launch(waiter.clone(), &run, node, step_code, attempt, true);
     }
 }

@@ -154,22 +154,22 @@ impl Control {
 
     async fn decide(&mut self, first: ControlInput) -> Result<bool, EngineError> {
         self.recorder.note_time();
-        let mut open = self.on_input(first).await?;
-        open &= self.drain_requests().await;
+        let mut continues = self.on_input(first).await?;
+        continues &= self.drain_requests().await;
         self.drain_completions();
         self.check_base()?;
         self.settle().await;
         self.write()?;
-        if !open {
+        if !continues {
             self.write_out().await?;
         }
-        Ok(open)
+        Ok(continues)
     }
 
     /// Checkpoints that are not deleted by then remain.
     async fn finish_forgetting(&mut self) {
-        let all = async { while self.forgetting.join_next().await.is_some() {} };
-        let _ = timeout(FORGETTING, all).await;
+        let all_deleted = async { while self.forgetting.join_next().await.is_some() {} };
+        let _ = timeout(FORGETTING, all_deleted).await;
         self.forgetting.shutdown().await;
     }
 
@@ -208,17 +208,17 @@ impl Control {
 
     /// Takes the available requests into the same batch. Returns whether the loop continues.
     async fn drain_requests(&mut self) -> bool {
-        let mut open = true;
+        let mut continues = true;
         for _ in 0..REQUESTS_A_BATCH {
             let Ok(request) = self.inbox.try_recv() else {
                 break;
             };
             match request {
-                EngineRequest::Close => open = false,
+                EngineRequest::Close => continues = false,
                 request => self.answer(request).await,
             }
         }
-        open
+        continues
     }
 
     /// Takes the available ends of attempts into the same batch.

@@ -53,8 +53,8 @@ impl Control {
         if update.precedence == Precedence::Record {
             return None;
         }
-        let state = state.with_orders(&update.orders);
-        let graph = self.make_graph(&update.entity, &state, &update.workflow, &update.desired);
+        let ordered = state.with_orders(&update.orders);
+        let graph = self.make_graph(&update.entity, &ordered, &update.workflow, &update.desired);
         match graph.map(|graph| graph.validate()) {
             // Parameters that are too heavy are moved into blobs when the run is opened.
             Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
@@ -94,8 +94,8 @@ impl Control {
         self.shared.set_unopened(&update.entity, None);
         // Immediately, because a step that ends in this same batch must not let the run succeed
         // although a newer desired state exists.
-        let called_for = self.recorder.projection.entity(&update.entity);
-        let called_for = called_for.and_then(|state| decide_entity(state));
+        let called_for = (self.recorder.projection.entity(&update.entity))
+            .and_then(|state| decide_entity(state));
         if let Some(EntityCommand::CancelRun { run, mode }) = called_for {
             self.ask_to_stop(run, mode);
         }
@@ -135,8 +135,9 @@ impl Control {
             return;
         }
         if let Some(delay) = self.parts.workflows.next_try(id, state) {
-            let wait = wait(delay, self.parts.clock.now());
-            let kind = EventKind::RetryScheduled { wait };
+            let kind = EventKind::RetryScheduled {
+                wait: wait(delay, self.parts.clock.now()),
+            };
             self.recorder.entity_event(id, kind, &EventCause::engine());
         }
     }
@@ -184,8 +185,9 @@ impl Control {
             // The newest run is archived: its final state was recorded and remains valid.
             return;
         }
-        let now = self.parts.workflows.state(&view);
-        if let Some((state, detail)) = now.filter(|now| view.entity.state.as_ref() != Some(now)) {
+        let computed = self.parts.workflows.state(&view);
+        let changed = computed.filter(|computed| view.entity.state.as_ref() != Some(computed));
+        if let Some((state, detail)) = changed {
             let kind = EventKind::StateChanged { state, detail };
             self.recorder.entity_event(id, kind, &EventCause::engine());
         }
@@ -203,8 +205,8 @@ impl Control {
         let Some(entity) = self.recorder.projection.entity(id) else {
             return;
         };
-        let now = Some((state.clone(), detail.clone()));
-        if entity.active.is_none() && entity.state != now {
+        let new_state = Some((state.clone(), detail.clone()));
+        if entity.active.is_none() && entity.state != new_state {
             let kind = EventKind::StateChanged { state, detail };
             self.recorder.entity_event(id, kind, cause);
         }
@@ -235,9 +237,9 @@ impl Control {
             .entity(id)
             .cloned()
             .unwrap_or_default();
-        let desired = state.desired.as_ref().map(|one| one.desired.clone());
-        let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
-        let desired = desired.map_err(|error| unread(id, &error))?;
+        let desired = state.desired.as_ref().map(|newest| newest.desired.clone());
+        let desired = (self.parts.blobs.get(&desired.unwrap_or_default()).await)
+            .map_err(|error| unread(id, &error))?;
         let graph = self.make_graph(id, &state, workflow, &desired)?;
         let graph = self
             .spill(graph)
@@ -257,12 +259,12 @@ impl Control {
         desired: &[u8],
     ) -> Result<Graph, Failure> {
         let runs = |run: RunId| self.recorder.projection.run(run).cloned();
-        let at = Situation {
+        let situation = Situation {
             id,
             entity,
             runs: &runs,
         };
-        self.parts.workflows.graph(&at, workflow, desired)
+        self.parts.workflows.graph(&situation, workflow, desired)
     }
 
     /// Moves the longest parameters into blobs until the graph fits into one event.
@@ -286,10 +288,9 @@ impl Control {
     fn record_run(&mut self, id: &EntityId, workflow: &Name, generation: u64, graph: Graph) {
         let run = RunId(Ulid::from_parts(self.parts.clock.now().0, rand::random()));
         let engine = EventCause::engine();
-        let workflow = workflow.clone();
         let opened = EventKind::RunOpened {
             run,
-            workflow,
+            workflow: workflow.clone(),
             generation,
         };
         self.recorder.entity_event(id, opened, &engine);
@@ -338,22 +339,21 @@ impl Control {
                 .run(run)
                 .and_then(|run| run.nodes.get(&node));
             let attempt = state.map_or(0, NodeState::attempt);
-            let output = output
+            let waited_for = output
                 .as_ref()
                 .filter(|_| self.is_waited_for(id, run, &node));
-            let kind = match (result, output) {
-                (RunResult::Succeeded, Some(output)) => EventKind::StepSucceeded {
+            let kind = match (result, waited_for) {
+                (RunResult::Succeeded, Some(awaited)) => EventKind::StepSucceeded {
                     node,
                     attempt,
                     outcome: Outcome::AlreadyPresent,
-                    output: output.clone(),
+                    output: awaited.clone(),
                 },
                 (RunResult::Failed(failure), _) if self.is_waited_for(id, run, &node) => {
-                    let failure = failure.clone();
                     EventKind::StepFailed {
                         node,
                         attempt,
-                        failure,
+                        failure: failure.clone(),
                         retry: None,
                     }
                 }
@@ -375,10 +375,8 @@ impl Control {
             return true;
         }
         let graph = |run: Option<&Arc<RunState>>| run.and_then(|run| run.graph.clone());
-        let awaited = graph(projection.run(waiting));
-        let awaited = awaited
-            .as_ref()
-            .and_then(|waiting_graph| waiting_graph.node(node));
+        let waiting_graph = graph(projection.run(waiting));
+        let awaited = waiting_graph.as_ref().and_then(|nodes| nodes.node(node));
         match (awaited.map(|awaited_node| &awaited_node.work), graph(ended)) {
             (Some(Work::Entity { workflow, .. }), Some(ended)) => *workflow == ended.workflow,
             _ => true,

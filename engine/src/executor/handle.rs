@@ -97,8 +97,8 @@ impl Engine {
         let (notices, _) = broadcast::channel(NOTICES);
         let shared = Arc::new(EngineShared::new(projection.clone(), notices));
         let room = parts.room.clone();
-        let own = requests.downgrade();
-        let control = Control::new(Arc::new(parts), projection, shared.clone(), own, inbox);
+        let weak = requests.downgrade();
+        let control = Control::new(Arc::new(parts), projection, shared.clone(), weak, inbox);
         let observed = shared.clone();
         tokio::spawn(async move {
             let run = AssertUnwindSafe(control.run()).catch_unwind().await;
@@ -381,9 +381,10 @@ impl Engine {
     pub fn entities_of(&self, kind: &Name) -> Vec<(EntityId, Arc<EntityState>)> {
         let first = EntityId::before(kind.clone());
         self.projection(|projection| {
-            let all = projection.entities.range(first..);
-            let its = all.take_while(|(id, _)| id.kind() == kind);
-            its.map(|(id, entry)| (id.clone(), entry.state.clone()))
+            let entities = projection.entities.range(first..);
+            entities
+                .take_while(|(id, _)| id.kind() == kind)
+                .map(|(id, entry)| (id.clone(), entry.state.clone()))
                 .collect()
         })
     }
@@ -439,10 +440,10 @@ impl Engine {
                 .iter()
                 .filter_map(|run| projection.run(*run));
             let of_runs = runs.flat_map(|run| payloads::of_run(run));
-            let all = payloads::of_entity(&entity.state)
+            payloads::of_entity(&entity.state)
                 .into_iter()
-                .chain(of_runs);
-            all.filter(|payload| payload.inline().is_none())
+                .chain(of_runs)
+                .filter(|payload| payload.inline().is_none())
                 .cloned()
                 .collect()
         })
@@ -451,9 +452,10 @@ impl Engine {
     /// Every run whose own state names this entity, whatever the entity's state says.
     pub fn runs_of(&self, id: &EntityId) -> Vec<RunId> {
         self.projection(|projection| {
-            let own = projection.runs.iter();
-            let own = own.filter(|(_, run)| run.state.entity.as_ref() == Some(id));
-            own.map(|(run, _)| *run).collect()
+            let runs = projection.runs.iter();
+            runs.filter(|(_, run)| run.state.entity.as_ref() == Some(id))
+                .map(|(run, _)| *run)
+                .collect()
         })
     }
 

@@ -31,8 +31,8 @@ impl Control {
     }
 
     fn is_intended(&self, entity: &EntityId, step: &Name) -> bool {
-        let known = |state: &Arc<EntityState>| state.intents.contains(step);
-        self.recorder.projection.entity(entity).is_some_and(known)
+        let intends = |state: &Arc<EntityState>| state.intents.contains(step);
+        self.recorder.projection.entity(entity).is_some_and(intends)
     }
 
     pub(super) fn launch(
@@ -119,9 +119,9 @@ impl Control {
 }
 
 fn outputs(run: &RunState) -> BTreeMap<Name, Payload> {
-    let done = run.nodes.iter().filter_map(|(name, state)| match state {
+    let outputs = run.nodes.iter().filter_map(|(name, state)| match state {
         NodeState::Succeeded { output, .. } => Some((name.clone(), output.clone())),
         _ => None,
     });
-    done.collect()
+    outputs.collect()
 }

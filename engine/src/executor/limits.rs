@@ -63,8 +63,8 @@ impl LaneLimits {
         let mut woken = BTreeSet::new();
         let (most, lanes) = (self.most, &mut self.lanes);
         self.freed.retain(|lane| {
-            let next = lanes.get_mut(lane).map(|entry| entry.next(most));
-            let next = next.unwrap_or_default();
+            let entry = lanes.get_mut(lane);
+            let next = entry.map(|entry| entry.next(most)).unwrap_or_default();
             let offered = !next.is_empty();
             woken.extend(next);
             offered

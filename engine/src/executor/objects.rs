@@ -155,7 +155,7 @@ impl Control {
             .entity(entity)
             .and_then(|state| state.desired.as_ref());
         let newest = desired.map(|desired| desired.generation);
-        let is_of_newest = projection.run(*run).map(|open| open.generation) == newest;
+        let is_of_newest = projection.run(*run).map(|run| run.generation) == newest;
         if !is_of_newest {
             return;
         }
@@ -212,7 +212,7 @@ impl Control {
     /// Refuses a run that is to end.
     fn may_still_destroy(&self, run: RunId, object: &Text) -> Result<(), Failure> {
         let state = self.recorder.projection.run(run);
-        if state.is_none_or(|open| open.cancel.is_some() || open.result().is_some()) {
+        if state.is_none_or(|state| state.cancel.is_some() || state.result().is_some()) {
             return Err(unordered(object, "the run is to end"));
         }
         Ok(())
@@ -249,8 +249,9 @@ impl Control {
 
     /// Records the warrant that a standing policy of the workflow gives for the object.
     fn standing_warrant(&mut self, entity: &EntityId, object: &Text) -> Result<WarrantId, Failure> {
-        let order = self.standing_order(entity, object);
-        let order = order.ok_or_else(|| unordered(object, "no order for it is open"))?;
+        let order = self
+            .standing_order(entity, object)
+            .ok_or_else(|| unordered(object, "no order for it is open"))?;
         Ok(self.record_order(entity, order, &EventCause::engine()))
     }
 
@@ -289,12 +290,12 @@ impl Control {
         cause: &EventCause,
         is_void: impl Fn(&Warrant) -> bool,
     ) -> usize {
-        let open = self.objects_of(entity).open(is_void);
-        for warrant in &open {
-            let voided = EventKind::WarrantVoided { warrant: *warrant };
-            self.recorder.entity_event(entity, voided, cause);
+        let voided = self.objects_of(entity).open(is_void);
+        for warrant in &voided {
+            let kind = EventKind::WarrantVoided { warrant: *warrant };
+            self.recorder.entity_event(entity, kind, cause);
         }
-        open.len()
+        voided.len()
     }
 }
 

@@ -66,8 +66,8 @@ impl Control {
         let projection = &self.recorder.projection;
         self.dirty_entities
             .extend(projection.entities.keys().cloned());
-        let active = projection.entities.values();
-        let active = active.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
+        let entries = projection.entities.values();
+        let active = entries.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
         self.dirty_runs.extend(active);
     }
 

@@ -36,9 +36,9 @@ impl RecordTime {
     fn jumped_since(self, before: Self) -> i64 {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let passed = self.monotonic.saturating_sub(before.monotonic).as_millis();
-        let passed = signed(u64::try_from(passed).unwrap_or(u64::MAX));
-        let shown = signed(self.wall.0).saturating_sub(signed(before.wall.0));
-        shown.saturating_sub(passed)
+        let passed_ms = signed(u64::try_from(passed).unwrap_or(u64::MAX));
+        let wall_ms = signed(self.wall.0).saturating_sub(signed(before.wall.0));
+        wall_ms.saturating_sub(passed_ms)
     }
 }
 
@@ -98,7 +98,7 @@ impl Recorder {
             return;
         }
         self.touched.insert(stream.clone());
-        let at = *self.index.entry(stream.clone()).or_insert_with(|| {
+        let position = *self.index.entry(stream.clone()).or_insert_with(|| {
             self.batch.push(Append {
                 stream,
                 expected_seq,
@@ -106,7 +106,7 @@ impl Recorder {
             });
             self.batch.len().saturating_sub(1)
         });
-        if let Some(append) = self.batch.get_mut(at) {
+        if let Some(append) = self.batch.get_mut(position) {
             append.events.push(event);
         }
     }
@@ -122,8 +122,8 @@ impl Recorder {
     /// Records that the wall clock was set since the last call: times before and after it cannot be
     /// compared.
     pub(super) fn note_time(&mut self) {
-        let now = RecordTime::of(self.clock.as_ref());
-        let by_ms = now.jumped_since(std::mem::replace(&mut self.time, now));
+        let time = RecordTime::of(self.clock.as_ref());
+        let by_ms = time.jumped_since(std::mem::replace(&mut self.time, time));
         if by_ms.unsigned_abs() > JUMP_MS {
             let kind = EventKind::ClockJumped { by_ms };
             self.record(StreamId::Journal, kind, &EventCause::engine());

@@ -128,8 +128,8 @@ impl Control {
     }
 
     fn reply_later<T: Send + Sync + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        self.effects.push(Effect::Reply(Box::new(move |done| {
-            let _ = reply.send(done.map(|()| answer));
+        self.effects.push(Effect::Reply(Box::new(move |recorded| {
+            let _ = reply.send(recorded.map(|()| answer));
         })));
     }
 
@@ -146,10 +146,10 @@ impl Control {
                 return;
             }
         };
-        let cause = cause(by);
-        let stored = stored.into_iter();
+        let requester = cause(by);
         let generations = stored
-            .map(|(update, desired)| self.record_update(update, desired, &cause))
+            .into_iter()
+            .map(|(update, desired)| self.record_update(update, desired, &requester))
             .collect();
         self.reply_later(reply, generations);
     }
@@ -205,8 +205,8 @@ impl Control {
 
     fn cancel(&mut self, entity: &EntityId, only: Option<RunId>, cause: &EventCause) -> Cancelled {
         self.drive_entity(entity);
-        let open = self.recorder.projection.active_run(entity);
-        let Some(run) = open.filter(|run| only.is_none_or(|only| only == *run)) else {
+        let active = self.recorder.projection.active_run(entity);
+        let Some(run) = active.filter(|run| only.is_none_or(|only| only == *run)) else {
             if only.is_none() && self.void_open_warrants(entity, cause) > 0 {
                 return Cancelled::OrdersVoided;
             }

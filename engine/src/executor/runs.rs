@@ -34,9 +34,9 @@ impl Control {
     /// are any.
     fn wake_waiting(&mut self) -> bool {
         let woken = self.gate.wake();
-        let any = !woken.is_empty();
+        let has_woken = !woken.is_empty();
         self.dirty_runs.extend(woken);
-        any
+        has_woken
     }
 
     fn touched(&mut self, stream: &StreamId) {
@@ -204,20 +204,16 @@ impl Control {
         {
             return;
         }
-        let attempt = attempt.max(
-            self.retries
-                .get(&waiter)
-                .map_or(0, |r| r.attempt)
-                .saturating_add(1),
-        );
+        let counted = self.retries.get(&waiter).map_or(0, |retry| retry.attempt);
+        let next_attempt = attempt.max(counted.saturating_add(1));
         let started = EventKind::StepStarted {
             node: node.name.clone(),
-            attempt,
+            attempt: next_attempt,
         };
         self.record_engine(id, started);
         match step {
-            None => self.wait_for_entity(id, node, attempt),
-            Some(Err(failure)) => self.block(id, &node.name, attempt, failure),
+            None => self.wait_for_entity(id, node, next_attempt),
+            Some(Err(failure)) => self.block(id, &node.name, next_attempt, failure),
             Some(Ok(step)) => self.launch(waiter, run, node, step, attempt, false),
         }
     }

@@ -48,15 +48,13 @@ impl EngineShared {
 
     /// Why no run was opened for the desired state of an entity.
     pub(super) fn unopened(&self, entity: &EntityId) -> Option<Failure> {
-        let unopened = self.unopened.lock();
-        let unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        let unopened = self.unopened.lock().unwrap_or_else(PoisonError::into_inner);
         unopened.get(entity).cloned()
     }
 
     /// Stores why no run was opened. `None` removes the reason, so that it is tried again.
     pub(super) fn set_unopened(&self, entity: &EntityId, why: Option<Failure>) {
-        let unopened = self.unopened.lock();
-        let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        let mut unopened = self.unopened.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
             Some(failure) => unopened.insert(entity.clone(), failure),
             None => unopened.remove(entity),

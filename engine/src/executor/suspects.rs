@@ -62,8 +62,8 @@ impl Control {
     /// The hash of the step's checkpoint.
     async fn progress_of(&self, waiter: &Waiter) -> Option<String> {
         let checkpoint = self.parts.checkpoints.get(waiter.0, &waiter.1).await;
-        let checkpoint = checkpoint.ok().flatten()?;
-        Some(Hash::of(&checkpoint).to_string())
+        let bytes = checkpoint.ok().flatten()?;
+        Some(Hash::of(&bytes).to_string())
     }
 
     /// Notes the count. Returns the failure and the pause of the step if it has to wait.
@@ -120,11 +120,11 @@ impl Control {
     /// Makes such a node wait while others start after a restart, or while another one is in its first
     /// minute. Returns whether it waits.
     fn wait_for_turn(&mut self, waiter: &Waiter) -> bool {
-        let now = self.parts.clock.monotonic();
+        let uptime = self.parts.clock.monotonic();
         let tuning = &self.parts.tuning;
-        let up = now.saturating_sub(self.suspects.begun);
+        let up = uptime.saturating_sub(self.suspects.begun);
         let missing = tuning.first_unclean_pause.saturating_sub(up);
-        let delay = if self.suspects.is_other_in_its_first_minute(waiter, now) {
+        let delay = if self.suspects.is_other_in_its_first_minute(waiter, uptime) {
             missing.max(tuning.first_retry)
         } else {
             missing
@@ -141,13 +141,13 @@ impl Control {
         if !self.suspects.steps.contains(waiter) {
             return true;
         }
-        let now = self.parts.clock.monotonic();
-        if self.suspects.is_other_in_its_first_minute(waiter, now) {
+        let uptime = self.parts.clock.monotonic();
+        if self.suspects.is_other_in_its_first_minute(waiter, uptime) {
             self.timers
                 .arm_for(waiter.clone(), self.parts.tuning.first_retry);
             return false;
         }
-        self.suspects.alone = Some((waiter.clone(), now));
+        self.suspects.alone = Some((waiter.clone(), uptime));
         true
     }
 

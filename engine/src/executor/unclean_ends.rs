@@ -75,8 +75,8 @@ impl UncleanEnds {
     /// Reads the count of a step. A count that cannot be read is 0.
     pub(super) async fn load(checkpoints: &dyn Checkpoints, waiter: &Waiter) -> Self {
         let stored = checkpoints.get(waiter.0, &name_of_count(&waiter.1)).await;
-        let stored = stored.ok().flatten().unwrap_or_default();
-        serde_json::from_slice(&stored).unwrap_or_default()
+        let bytes = stored.ok().flatten().unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
     /// Stores the count. Without it a step that kills the process is found later.
@@ -182,8 +182,9 @@ impl SuspectSteps {
 
     pub(super) fn is_other_in_its_first_minute(&self, waiter: &Waiter, now: Duration) -> bool {
         let is_recent = |since: &Duration| now.saturating_sub(*since) < ALONE;
-        let other = self.alone.as_ref().filter(|(other, _)| other != waiter);
-        other.is_some_and(|(_, since)| is_recent(since))
+        self.alone
+            .as_ref()
+            .is_some_and(|(other, since)| other != waiter && is_recent(since))
     }
 }
 

@@ -137,16 +137,16 @@ impl<C: Commit> GroupWriter<C> {
     /// # Errors
     /// [`JournalError::Storage`] if the thread cannot be started.
     pub fn start(name: &str, stage: C::Stage, commit: C) -> Result<Self, JournalError> {
-        let open = Arc::new(OpenGroup::new(stage));
+        let group = Arc::new(OpenGroup::new(stage));
         let failure = CommitFailure(watch::Sender::new(None));
-        let alarm = Alarm::new(Arc::clone(&open), failure.clone());
+        let alarm = Alarm::new(Arc::clone(&group), failure.clone());
         let writing = WriterThread::new(commit, alarm);
         let thread = Builder::new()
             .name(name.to_owned())
             .spawn(move || writing.run())
             .map_err(|e| JournalError::Storage(format!("no thread to write: {e}")))?;
         Ok(Self {
-            open,
+            open: group,
             thread: Mutex::new(Some(thread)),
             failure,
         })
@@ -161,8 +161,8 @@ impl<C: Commit> GroupWriter<C> {
     /// The reason for the refusal, or the error that ended all writing.
     pub async fn write(&self, request: Request<C>) -> Result<C::Reply, JournalError> {
         self.check()?;
-        let answered = self.open.put(request).await;
-        let answered = answered.map_err(|_| self.failure.get().unwrap_or(JournalError::Closed))?;
+        let answered = (self.open.put(request).await)
+            .map_err(|_| self.failure.get().unwrap_or(JournalError::Closed))?;
         answered
             .await
             .unwrap_or_else(|_| Err(self.failure.get().unwrap_or_else(ended)))

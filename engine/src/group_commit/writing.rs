@@ -85,13 +85,13 @@ impl<C: Commit> WriterThread<C> {
 
     fn answer(&self, answers: Vec<CommitAnswer<C>>, results: Result<Vec<Reply<C>>, JournalError>) {
         let count = answers.len();
-        let results = results.unwrap_or_else(|error| {
+        let replies = results.unwrap_or_else(|error| {
             self.alarm.failure.set(&error);
             std::iter::repeat_with(|| Err(error.clone()))
                 .take(count)
                 .collect()
         });
-        let answers = GroupAnswers::<C>(answers.into_iter().zip(results).collect());
+        let answers = GroupAnswers::<C>(answers.into_iter().zip(replies).collect());
         if count > FEW {
             self.elsewhere.drop(answers);
         }

@@ -57,11 +57,11 @@ impl GroupStage for ModelStage {
 
     fn admit(&mut self, request: u32) {
         let alone = self.disk.alone();
-        let at = match self.group.len() {
+        let position = match self.group.len() {
             len if is_broken(Sabotage::Overtake) => len.saturating_sub(1),
             len => len,
         };
-        self.group.insert(at, Admitted { request, alone });
+        self.group.insert(position, Admitted { request, alone });
     }
 
     fn seal(&mut self) -> ModelGroup {

@@ -49,9 +49,9 @@ pub(super) fn what_is_acknowledged_was_written() {
         writer.close().await;
     });
     let mut written = disk.written();
-    for (first, then) in [(1, 2), (3, 4), (5, 6)] {
+    for (first, second) in [(1, 2), (3, 4), (5, 6)] {
         let place = |sought| written.iter().position(|request| *request == sought);
-        assert!(place(first) < place(then), "{written:?}");
+        assert!(place(first) < place(second), "{written:?}");
     }
     written.sort_unstable();
     assert_eq!(written, [1, 2, 3, 4, 5, 6]);
@@ -64,8 +64,8 @@ pub(super) fn the_order_of_requests_is_kept() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
-        let all = requests.clone().map(|request| writer.write(request));
-        let answers = futures::future::join_all(all).await;
+        let writes = requests.clone().map(|request| writer.write(request));
+        let answers = futures::future::join_all(writes).await;
         assert_eq!(answers, requests.clone().map(Ok).collect::<Vec<_>>());
         writer.close().await;
     });
@@ -76,8 +76,8 @@ pub(super) fn the_order_of_requests_is_kept() {
 pub(super) fn nothing_is_taken_in_before_what_is_alone_is_written() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
-    let callers = [[1, 2], [ALONE, 3], [4, ALONE + 1]];
-    let callers = callers.map(|requests| caller(&writer, &disk, requests));
+    let callers =
+        [[1, 2], [ALONE, 3], [4, ALONE + 1]].map(|requests| caller(&writer, &disk, requests));
     block_on(async {
         for caller in callers {
             assert_eq!(caller.await.unwrap(), Ok(()));
@@ -132,10 +132,10 @@ pub(super) fn closing_finishes_what_waits() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     let callers = [[1, 2], [3, 4]].map(|requests| caller(&writer, &disk, requests));
-    let seen = disk.clone();
+    let observed = disk.clone();
     block_on(async {
         writer.close().await;
-        let written = seen.written();
+        let written = observed.written();
         for caller in callers {
             let ended = caller.await.unwrap();
             assert!(
@@ -144,7 +144,7 @@ pub(super) fn closing_finishes_what_waits() {
             );
         }
         assert_eq!(writer.write(7).await, Err(JournalError::Closed));
-        assert_eq!(seen.written(), written, "written after it was closed");
+        assert_eq!(observed.written(), written, "written after it was closed");
     });
 }
 

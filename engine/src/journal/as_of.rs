@@ -56,8 +56,8 @@ impl Journal for JournalAsOf {
     }
 
     async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        let at = at.map_or(self.end, |at| at.min(self.end));
-        self.inner.states(Some(at)).await
+        let limit = at.map_or(self.end, |as_of| as_of.min(self.end));
+        self.inner.states(Some(limit)).await
     }
 
     async fn missing(&self) -> Result<Vec<Missing>, JournalError> {

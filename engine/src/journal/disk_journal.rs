@@ -95,8 +95,8 @@ impl DiskJournal {
         let (dir, journal) = (dir.to_owned(), journal.to_owned());
         blocking(move || {
             if mode == OpenMode::Make {
-                let made = crate::files::create_dir(&dir);
-                made.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
+                crate::files::create_dir(&dir)
+                    .map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
             }
             let index = dir.join(INDEX);
             let boot_id = boot_id();
@@ -229,13 +229,13 @@ impl DiskJournal {
             self.write_alone(AloneWrite::Roll).await?;
         }
         self.beside(move |reader| {
-            let mut done = Archived::default();
+            let mut archived = Archived::default();
             for segment in reader.older_than(before)? {
                 archive::retire(reader.shared(), &segment)?;
-                done.segments = done.segments.saturating_add(1);
-                done.events = done.events.saturating_add(reader.events_of(&segment));
+                archived.segments = archived.segments.saturating_add(1);
+                archived.events = archived.events.saturating_add(reader.events_of(&segment));
             }
-            Ok(done)
+            Ok(archived)
         })
         .await
     }
@@ -248,15 +248,15 @@ impl DiskJournal {
         self.with_reader(move |reader| {
             let segments = reader.older_than(before)?;
             let events = segments.iter().map(|segment| reader.events_of(segment));
-            let mut found = Archived {
+            let mut archivable = Archived {
                 segments: segments.len() as u64,
                 events: events.sum(),
             };
             if reader.newest_is_older_than(before)? {
-                found.segments = found.segments.saturating_add(1);
-                found.events = found.events.saturating_add(reader.newest_events());
+                archivable.segments = archivable.segments.saturating_add(1);
+                archivable.events = archivable.events.saturating_add(reader.newest_events());
             }
-            Ok(found)
+            Ok(archivable)
         })
         .await
     }

@@ -219,15 +219,14 @@ impl ChainedJournal for MemoryJournal {
             prev: Hash::default(),
             hash: link,
         });
-        let heads = heads.into_iter().map(|head| {
+        state.heads.extend(heads.into_iter().map(|head| {
             let StreamHead {
                 stream,
                 next_seq,
                 hash,
             } = head;
             (stream, StagedHead { next_seq, hash })
-        });
-        state.heads.extend(heads);
+        }));
         state.missing.push(missing);
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Entry {
                 hash: stored.hash,
                 why: damage.cause.to_string(),
             }),
-            Err(other) => Err(other),
+            Err(error) => Err(error),
         }
     }
 }

@@ -54,9 +54,9 @@ impl Survey {
         journal: &str,
     ) -> Result<(), JournalError> {
         if self.surveyed.is_whole() {
-            let read = DiskJournal::open_to_read(dir, journal).await?;
-            self.untold = untold(&read).await?;
-            read.close().await;
+            let opened = DiskJournal::open_to_read(dir, journal).await?;
+            self.untold = untold(&opened).await?;
+            opened.close().await;
         }
         Ok(())
     }

@@ -47,8 +47,8 @@ impl StagedDraft {
     }
 
     fn new(append: Append) -> Result<Self, JournalError> {
-        let events = append.events.into_iter().map(RecordDraft::new);
-        let events = events.collect::<Result<_, _>>()?;
+        let drafts = append.events.into_iter().map(RecordDraft::new);
+        let events = drafts.collect::<Result<_, _>>()?;
         Ok(Self {
             stream: append.stream,
             expected_seq: append.expected_seq,
@@ -210,8 +210,8 @@ impl AppendStage {
     }
 
     fn set_head(&mut self, stream: StreamId, head: StagedHead, undo: &mut UndoHeads) {
-        let before = self.heads.insert(stream.clone(), head);
-        undo.push((stream, before));
+        let previous = self.heads.insert(stream.clone(), head);
+        undo.push((stream, previous));
     }
 
     fn push(&mut self, stored: Stored) {

@@ -155,8 +155,8 @@ impl EncodedStates {
     /// # Errors
     /// As for [`base_hash`].
     pub(in crate::journal) fn new(states: &States) -> Result<Self, JournalError> {
-        let streams = states.streams.iter().map(encode_state);
-        let mut streams = streams.collect::<Result<Vec<_>, _>>()?;
+        let encoded = states.streams.iter().map(encode_state);
+        let mut streams = encoded.collect::<Result<Vec<_>, _>>()?;
         streams.sort_unstable();
         Ok(Self {
             as_of: states.as_of,

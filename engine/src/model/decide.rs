@@ -71,14 +71,14 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
             }
             _ => None,
         });
-    let done = || {
-        let done = |node: &Node| {
+    let succeeded = || {
+        let has_succeeded = |node: &Node| {
             matches!(
                 state.nodes.get(&node.name),
                 Some(NodeState::Succeeded { .. })
             )
         };
-        graph.nodes.iter().all(done).then_some(RunResult::Succeeded)
+        (graph.nodes.iter().all(has_succeeded)).then_some(RunResult::Succeeded)
     };
     let cancelled = || {
         state.cancel.map(|mode| match mode {
@@ -90,7 +90,10 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
     // if its last step still succeeded.
     let superseded =
         || (state.cancel == Some(CancelMode::Superseded)).then_some(RunResult::Superseded);
-    failed.or_else(superseded).or_else(done).or_else(cancelled)
+    failed
+        .or_else(superseded)
+        .or_else(succeeded)
+        .or_else(cancelled)
 }
 
 fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command> {
@@ -153,6 +156,6 @@ fn advance(node: &Node, state: &RunState) -> Option<Command> {
 }
 
 fn is_free(node: &Node, state: &RunState) -> bool {
-    let done = |name| matches!(state.nodes.get(name), Some(NodeState::Succeeded { .. }));
-    node.after.iter().all(done)
+    let has_succeeded = |name| matches!(state.nodes.get(name), Some(NodeState::Succeeded { .. }));
+    node.after.iter().all(has_succeeded)
 }

@@ -91,7 +91,7 @@ impl EntityState {
                 precedence,
                 desired,
             } => {
-                let newest = self.desired.as_ref().map_or(0, |known| known.generation);
+                let newest = self.desired.as_ref().map_or(0, |newest| newest.generation);
                 if *generation <= newest {
                     return Err(Divergence::new(&event.kind, "its generation is not newer"));
                 }
@@ -149,10 +149,10 @@ impl EntityState {
             | EventKind::Warranted { .. }
             | EventKind::WarrantSpent { .. }
             | EventKind::WarrantVoided { .. } => {
-                let open = self.active.as_ref();
-                let generation = open.map_or(self.attempted, |active| active.generation);
+                let active_run = self.active.as_ref();
+                let generation = active_run.map_or(self.attempted, |active| active.generation);
                 self.objects
-                    .apply(&event.kind, open.map(|active| active.run), generation)
+                    .apply(&event.kind, active_run.map(|active| active.run), generation)
                     .map_err(|why| Divergence::new(&event.kind, why))?;
             }
             other => return Err(Divergence::new(other, "it belongs to a run's stream")),

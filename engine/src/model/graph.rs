@@ -111,15 +111,15 @@ impl Graph {
         if self.nodes.is_empty() || self.nodes.len() > Self::MAX_NODES {
             return Err(GraphError::Size(self.nodes.len()));
         }
-        let mut seen = BTreeSet::new();
+        let mut earlier_nodes = BTreeSet::new();
         for node in &self.nodes {
-            if let Some(missing) = node.after.iter().find(|name| !seen.contains(name)) {
+            if let Some(missing) = node.after.iter().find(|name| !earlier_nodes.contains(name)) {
                 return Err(GraphError::Order {
                     node: node.name.clone(),
                     missing: missing.clone(),
                 });
             }
-            if !seen.insert(&node.name) {
+            if !earlier_nodes.insert(&node.name) {
                 return Err(GraphError::Twice(node.name.clone()));
             }
         }
@@ -134,7 +134,7 @@ impl Graph {
 
 impl Node {
     fn weight(&self) -> usize {
-        let after = self.after.iter().map(|name| weigh(name.as_str()));
+        let dependencies = self.after.iter().map(|name| weigh(name.as_str()));
         let work = match &self.work {
             Work::Step { step, params, .. } => weigh(step.as_str()) + 4 + params.weight(),
             Work::Entity {
@@ -146,7 +146,11 @@ impl Node {
                 names.into_iter().map(weigh).sum::<usize>() + 1 + desired.weight()
             }
         };
-        weigh(self.name.as_str()) + weigh(self.lane.as_str()) + 6 + after.sum::<usize>() + work
+        weigh(self.name.as_str())
+            + weigh(self.lane.as_str())
+            + 6
+            + dependencies.sum::<usize>()
+            + work
     }
 }
 

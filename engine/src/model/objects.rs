@@ -108,15 +108,15 @@ impl Objects {
 
     /// The warrant by which this step may destroy the object: one that it spent before, or an open one.
     pub fn warrant_for(&self, object: &Text, run: RunId, node: &Name) -> Option<WarrantId> {
-        let own = |spender: &Spender| spender.run == run && spender.node == *node;
+        let is_spender = |spender: &Spender| spender.run == run && spender.node == *node;
         let of_object = || {
             self.warrants
                 .iter()
                 .filter(|(_, warrant)| warrant.object == *object)
         };
-        let spent = of_object().find(|(_, warrant)| warrant.spent.as_ref().is_some_and(own));
-        let open = || of_object().find(|(_, warrant)| warrant.spent.is_none());
-        spent.or_else(open).map(|(id, _)| *id)
+        let spent = of_object().find(|(_, warrant)| warrant.spent.as_ref().is_some_and(is_spender));
+        let open_warrant = || of_object().find(|(_, warrant)| warrant.spent.is_none());
+        spent.or_else(open_warrant).map(|(id, _)| *id)
     }
 
     /// Whether the object is known as whole with this identity, and nothing has begun to destroy it since.
@@ -151,9 +151,10 @@ impl Objects {
 
     /// The warrants among those that are not spent.
     pub fn open(&self, is_meant: impl Fn(&Warrant) -> bool) -> Vec<WarrantId> {
-        let warrants = self.warrants.iter();
-        let open = warrants.filter(|(_, warrant)| warrant.spent.is_none() && is_meant(warrant));
-        open.map(|(id, _)| *id).collect()
+        (self.warrants.iter())
+            .filter(|(_, warrant)| warrant.spent.is_none() && is_meant(warrant))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// The events after which nothing of the entity is destroyed without a new order: the journal is another
@@ -196,9 +197,9 @@ impl Objects {
                     object: object.clone(),
                     generation,
                 };
-                let replaced = self.in_use.replace(used).map(|before| before.object);
+                let replaced = self.in_use.replace(used).map(|former| former.object);
                 // What lasts for one start is not recorded as made: nobody needs it once no definition names it.
-                let is_left = |left: &Text| left != object && !self.made.contains_key(left);
+                let is_left = |volume: &Text| volume != object && !self.made.contains_key(volume);
                 self.begun.extend(replaced.filter(is_left));
             }
             EventKind::ObjectGone { object } => {
@@ -258,7 +259,12 @@ impl Objects {
     /// noted, unless the object is gone. If it reached the newest desired state, no open order is needed any
     /// more.
     pub(super) fn close_run(&mut self, run: RunId, result: &RunResult, is_newest: bool) {
-        let of_run = |warrant: &Warrant| warrant.spent.as_ref().is_some_and(|by| by.run == run);
+        let of_run = |warrant: &Warrant| {
+            warrant
+                .spent
+                .as_ref()
+                .is_some_and(|spender| spender.run == run)
+        };
         for warrant in self.warrants.values().filter(|warrant| of_run(warrant)) {
             if *result == RunResult::Succeeded {
                 self.unfinished.remove(&warrant.object);

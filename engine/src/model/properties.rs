@@ -97,12 +97,12 @@ enum Move {
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let one = prop_oneof![
+    let next_move = prop_oneof![
         4 => any::<Index>().prop_map(Move::Obey),
         4 => (any::<Index>(), 0..6u8).prop_map(|(at, how)| Move::End(at, how)),
         1 => (0..6u8, any::<Index>()).prop_map(|(what, at)| Move::Outside(what, at)),
     ];
-    vec(one, 0..80)
+    vec(next_move, 0..80)
 }
 
 /// The event that carrying out a command records; `None` if it only arms a timer or stops an
@@ -125,7 +125,7 @@ fn running(state: &RunState) -> Vec<(Name, u32)> {
     running.collect()
 }
 
-fn ended((node, attempt): (Name, u32), how: u8) -> EventKind {
+fn ended(node: Name, attempt: u32, how: u8) -> EventKind {
     let retry = Some(wait());
     match how {
         0 | 1 => EventKind::StepSucceeded {
@@ -190,7 +190,10 @@ fn event_of(one: &Move, graph: &Graph, state: &RunState) -> Option<EventKind> {
         }
         Move::End(at, how) => {
             let running = running(state);
-            (!running.is_empty()).then(|| ended(at.get(&running).clone(), *how))
+            (!running.is_empty()).then(|| {
+                let (node, attempt) = at.get(&running).clone();
+                ended(node, attempt, *how)
+            })
         }
         Move::Outside(what, at) => Some(from_outside(*what, at, graph)),
     }
@@ -201,10 +204,10 @@ fn check_start(graph: &Graph, state: &RunState, kind: &EventKind) {
     let EventKind::StepStarted { node, .. } = kind else {
         return;
     };
-    let done = |name: &Name| matches!(state.nodes[name], NodeState::Succeeded { .. });
-    assert!(!done(node), "{node} succeeded already");
+    let has_succeeded = |name: &Name| matches!(state.nodes[name], NodeState::Succeeded { .. });
+    assert!(!has_succeeded(node), "{node} succeeded already");
     assert!(
-        graph.node(node).unwrap().after.iter().all(done),
+        graph.node(node).unwrap().after.iter().all(has_succeeded),
         "{node} is early"
     );
     assert_eq!(state.phase, RunPhase::Active);
@@ -216,18 +219,18 @@ fn drive(graph: &Graph, moves: &[Move]) -> (Vec<Event>, RunState) {
     let mut state = RunState::default();
     let mut events = vec![event(begun(graph))];
     state.apply(&events[0]).unwrap();
-    for one in moves {
+    for next_move in moves {
         assert_eq!(decide(graph, &state), decide(graph, &state));
-        let Some(kind) = event_of(one, graph, &state) else {
+        let Some(kind) = event_of(next_move, graph, &state) else {
             continue;
         };
         check_start(graph, &state, &kind);
         let event = event(kind);
-        let before = state.clone();
-        match (state.apply(&event), one) {
+        let state_before = state.clone();
+        match (state.apply(&event), next_move) {
             (Ok(()), _) => events.push(event),
             (Err(why), Move::Obey(_)) => panic!("what was decided does not apply: {why}"),
-            (Err(_), _) => assert_eq!(state, before, "a refused event changes nothing"),
+            (Err(_), _) => assert_eq!(state, state_before, "a refused event changes nothing"),
         }
     }
     (events, state)
@@ -242,8 +245,8 @@ fn replayed(events: &[Event]) -> RunState {
 /// Continues until nothing is decided and nothing runs; every attempt ends as `how` says.
 fn run_out(graph: &Graph, state: &mut RunState, how: u8) {
     for _ in 0..200 {
-        if let Some(attempt) = running(state).pop() {
-            state.apply(&event(ended(attempt, how))).unwrap();
+        if let Some((node, attempt)) = running(state).pop() {
+            state.apply(&event(ended(node, attempt, how))).unwrap();
         } else if let Some(kind) = decide(graph, state).iter().find_map(recorded) {
             state.apply(&event(kind)).unwrap();
         } else {
@@ -315,12 +318,12 @@ proptest! {
         let (mut run, mut of_entity) = (RunState::default(), EntityState::default());
         run.apply(&event(begun(&graph))).unwrap();
         for event in &events {
-            let before = (run.clone(), of_entity.clone());
+            let states_before = (run.clone(), of_entity.clone());
             if run.apply(event).is_err() {
-                prop_assert_eq!(&run, &before.0);
+                prop_assert_eq!(&run, &states_before.0);
             }
             if of_entity.apply(event).is_err() {
-                prop_assert_eq!(&of_entity, &before.1);
+                prop_assert_eq!(&of_entity, &states_before.1);
             }
             prop_assert_eq!(decide(&graph, &run), decide(&graph, &run));
             prop_assert_eq!(decide_entity(&of_entity), decide_entity(&of_entity));
@@ -346,14 +349,14 @@ fn updates() -> impl Strategy<Value = Vec<Requested>> {
         RunResult::Superseded,
         RunResult::Failed(failure(FailureClass::Failed)),
     ];
-    let one = prop_oneof![
+    let request = prop_oneof![
         prop::sample::select(vec![Queue, Supersede, Supreme, Record]).prop_map(Requested::Desire),
         Just(Requested::Obey),
         prop::sample::select(results).prop_map(Requested::Close),
         Just(Requested::Retry),
         Just(Requested::Schedule),
     ];
-    vec(one, 0..60)
+    vec(request, 0..60)
 }
 
 /// The event of a move, with the number of the run it may open.
@@ -406,8 +409,8 @@ proptest! {
     fn an_entity_has_one_run_at_a_time_and_none_for_what_it_reached(updates in updates()) {
         let mut state = EntityState::default();
         let mut events = Vec::new();
-        for (number, one) in (0..).zip(updates) {
-            let Some(kind) = requested(one, &state, number) else {
+        for (number, request) in (0..).zip(updates) {
+            let Some(kind) = requested(request, &state, number) else {
                 continue;
             };
             if let EventKind::RunOpened { generation, .. } = &kind {
@@ -418,8 +421,8 @@ proptest! {
             prop_assert!(state.apply(&event).is_ok(), "{event:?}");
             events.push(event);
         }
-        let mut again = EntityState::default();
-        events.iter().for_each(|event| again.apply(event).unwrap());
-        prop_assert_eq!(again, state);
+        let mut replayed = EntityState::default();
+        events.iter().for_each(|event| replayed.apply(event).unwrap());
+        prop_assert_eq!(replayed, state);
     }
 }

@@ -56,8 +56,10 @@ fn cut(text: String, max: usize) -> String {
         .char_indices()
         .map(|(at, c)| at + c.len_utf8())
         .take_while(|end| *end <= room);
-    let end = end.last().unwrap_or(0);
-    let mut short: String = text.get(..end).unwrap_or_default().to_owned();
+    let mut short: String = text
+        .get(..end.last().unwrap_or(0))
+        .unwrap_or_default()
+        .to_owned();
     short.push('…');
     short
 }

@@ -167,7 +167,9 @@ impl Round {
         let mut deviations = self.unfounded_cancels();
         deviations.extend(self.unpaired_starts());
         deviations.extend(self.unpaired_ends());
-        let first = deviations.into_iter().min_by_key(|found| found.offset);
+        let first = deviations
+            .into_iter()
+            .min_by_key(|deviation| deviation.offset);
         first.map_or(Ok(()), Err)
     }
 
@@ -187,34 +189,34 @@ impl Round {
     }
 
     fn unpaired_starts(&mut self) -> Vec<Deviation> {
-        let mut found = Vec::new();
+        let mut deviations = Vec::new();
         for (run, (entity, generation, record)) in std::mem::take(&mut self.started) {
             if self.opened.remove(&run) != Some((entity, generation)) {
                 let expected = "no start: its entity did not open this run in the same batch";
-                found.push(deviation(&record, expected));
+                deviations.push(deviation(&record, expected));
             }
         }
-        let left = self.opened.keys();
-        let records = left.filter_map(|run| self.entity_records.get(run));
+        let unstarted = self.opened.keys();
+        let records = unstarted.filter_map(|run| self.entity_records.get(run));
         let expected = "the run's stream to begin in the same batch";
-        found.extend(records.map(|record| deviation(record, expected)));
-        found
+        deviations.extend(records.map(|record| deviation(record, expected)));
+        deviations
     }
 
     fn unpaired_ends(&mut self) -> Vec<Deviation> {
-        let mut found = Vec::new();
+        let mut deviations = Vec::new();
         for (run, (entity, result, record)) in std::mem::take(&mut self.finished) {
             if self.closed.remove(&run) != Some((entity, result)) {
                 let expected = "its entity to close the run, with the same result, in the same \
                                 batch";
-                found.push(deviation(&record, expected));
+                deviations.push(deviation(&record, expected));
             }
         }
-        let left = self.closed.keys();
-        let records = left.filter_map(|run| self.entity_records.get(run));
+        let unfinished = self.closed.keys();
+        let records = unfinished.filter_map(|run| self.entity_records.get(run));
         let expected = "the run to finish in the same batch";
-        found.extend(records.map(|record| deviation(record, expected)));
-        found
+        deviations.extend(records.map(|record| deviation(record, expected)));
+        deviations
     }
 }
 
@@ -269,29 +271,29 @@ fn is_caught_up(
     record: &Record,
     rest: &[Record],
 ) -> bool {
-    let before = run.nodes.get(node);
-    let waited = matches!(before, Some(NodeState::Ready { attempt: last }) if attempt > *last);
+    let node_state = run.nodes.get(node);
+    let waited = matches!(node_state, Some(NodeState::Ready { attempt: last }) if attempt > *last);
     let next = rest.iter().find(|next| next.stream == record.stream);
     let ended = next.and_then(|next| match &next.event.kind {
         EventKind::StepSucceeded {
-            node: done,
+            node: ended_node,
             attempt: tried,
             ..
         }
         | EventKind::StepFailed {
-            node: done,
+            node: ended_node,
             attempt: tried,
             ..
         }
         | EventKind::StepBlocked {
-            node: done,
+            node: ended_node,
             attempt: tried,
             ..
         }
         | EventKind::StepInterrupted {
-            node: done,
+            node: ended_node,
             attempt: tried,
-        } => Some((done, *tried)),
+        } => Some((ended_node, *tried)),
         _ => None,
     });
     waited && ended == Some((node, attempt))

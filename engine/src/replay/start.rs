@@ -22,12 +22,14 @@ impl Start {
             return Ok(Self { states, bases });
         };
         let Some(as_of) = bases.after(last.to) else {
-            let what = format!("{last}: the events are missing, and no base replaces them");
-            let found = Violation::of(Flaw::Missing, what).at(last.from);
-            return Err(AuditError::from(found).into());
+            let message = format!("{last}: the events are missing, and no base replaces them");
+            let violation = Violation::of(Flaw::Missing, message).at(last.from);
+            return Err(AuditError::from(violation).into());
         };
-        let states = journal.states(Some(as_of)).await;
-        let states = states.map_err(AuditError::from)?;
+        let states = journal
+            .states(Some(as_of))
+            .await
+            .map_err(AuditError::from)?;
         Ok(Self { states, bases })
     }
 
@@ -35,8 +37,7 @@ impl Start {
         &self,
         journal: &'a dyn ChainedJournal,
     ) -> Result<Batches<'a>, AuditError> {
-        let prev = self.states.link.map(|link| link.hash);
-        let prev = prev.unwrap_or_default();
+        let prev = self.states.link.map(|link| link.hash).unwrap_or_default();
         Batches::from(journal, self.states.as_of, Some(prev)).await
     }
 }

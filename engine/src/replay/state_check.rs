@@ -45,8 +45,9 @@ impl<'a> CheckedStates<'a> {
         link: &BatchLink,
         records: &[Stored],
     ) -> Result<(), ReplayError> {
-        let taken = records.iter().try_for_each(|stored| self.fold.take(stored));
-        taken.map_err(AuditError::from)?;
+        (records.iter())
+            .try_for_each(|stored| self.fold.take(stored))
+            .map_err(AuditError::from)?;
         self.next = link.last.saturating_add(1);
         self.check(Some(link)).await
     }
@@ -69,15 +70,13 @@ impl<'a> CheckedStates<'a> {
         link: Option<&BatchLink>,
         in_base: bool,
     ) -> Result<(), ReplayError> {
-        let moved = (states.link.as_ref() != link).then(|| {
-            let what = "its link differs";
-            (StreamId::Journal, what.to_owned())
-        });
-        let found = moved
+        let moved = (states.link.as_ref() != link)
+            .then(|| (StreamId::Journal, "its link differs".to_owned()));
+        let mismatch = moved
             .into_iter()
             .chain(self.fold.differences(states))
             .next();
-        found.map_or(Ok(()), |(stream, what)| {
+        mismatch.map_or(Ok(()), |(stream, what)| {
             Err(ReplayError::StateMismatch(StateMismatch {
                 stream,
                 as_of: states.as_of,
@@ -90,11 +89,11 @@ impl<'a> CheckedStates<'a> {
     /// An error if any stored states are as of an offset at which no batch ends.
     pub(super) fn end(self) -> Result<(), ReplayError> {
         let index = self.index.map(|index| index.as_of);
-        let left = index.into_iter().chain(self.bases).next();
-        left.map_or(Ok(()), |as_of| {
-            let what = format!("there are states as of offset {as_of}, where no batch ends");
-            let found = Violation::of(Flaw::Reordered, what).at(as_of);
-            Err(AuditError::from(found).into())
+        let unmatched = index.into_iter().chain(self.bases).next();
+        unmatched.map_or(Ok(()), |as_of| {
+            let message = format!("there are states as of offset {as_of}, where no batch ends");
+            let violation = Violation::of(Flaw::Reordered, message).at(as_of);
+            Err(AuditError::from(violation).into())
         })
     }
 }

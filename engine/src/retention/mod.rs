@@ -42,14 +42,14 @@ pub fn forgettable(
     for state in entities.values() {
         note_later_changes(state, &runs, &mut later);
     }
-    let over = runs.iter().filter(|(id, folded)| {
-        let known = folded.state.entity.as_ref();
+    let expired = runs.iter().filter(|(id, folded)| {
+        let entity = folded.state.entity.as_ref();
         folded.state.result().is_some()
             && later.get(id).copied().unwrap_or(folded.changed) < before
-            && known.is_some_and(|entity| entities.contains_key(entity))
+            && entity.is_some_and(|entity_id| entities.contains_key(entity_id))
             && !needed.contains(id)
     });
-    over.map(|(id, _)| *id).collect()
+    expired.map(|(id, _)| *id).collect()
 }
 
 fn run(stream: &StreamState) -> Option<(RunId, &Folded<RunState>)> {

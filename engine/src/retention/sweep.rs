@@ -98,8 +98,8 @@ async fn check_missing(journal: &dyn ChainedJournal, bases: &Bases) -> Result<()
     }
     for range in journal.missing().await? {
         if range.cause == MissingCause::Damaged || bases.after(range.to).is_none() {
-            let what = format!("{range}: the events are missing");
-            return Err(SweepError::Unreadable(what));
+            let message = format!("{range}: the events are missing");
+            return Err(SweepError::Unreadable(message));
         }
     }
     Ok(())
@@ -138,8 +138,8 @@ fn readable(entry: Entry) -> Result<Record, SweepError> {
             why,
             ..
         } => {
-            let what = format!("{stream} #{seq} (offset {offset}): {why}");
-            Err(SweepError::Unreadable(what))
+            let message = format!("{stream} #{seq} (offset {offset}): {why}");
+            Err(SweepError::Unreadable(message))
         }
     }
 }
@@ -161,10 +161,11 @@ async fn of_states(
     let states = journal.states(at).await?;
     for state in &states.streams {
         for payload in payloads_of(state) {
-            let read = blobs.get(payload).await;
-            if let Some(DamageWords { place, why }) = read.err().and_then(|error| error.damage()) {
-                let what = format!("the {place} that {} names: {why}", state.stream());
-                return Err(SweepError::Unreadable(what));
+            let content = blobs.get(payload).await;
+            if let Some(DamageWords { place, why }) = content.err().and_then(|error| error.damage())
+            {
+                let message = format!("the {place} that {} names: {why}", state.stream());
+                return Err(SweepError::Unreadable(message));
             }
             named.extend(blob(payload));
         }

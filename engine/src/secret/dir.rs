@@ -77,15 +77,15 @@ impl DirSecrets {
     /// [`SecretError::Storage`].
     pub async fn replaced(&self) -> Result<BTreeMap<Name, Name>, SecretError> {
         self.blocking(|store| {
-            let mut all = BTreeMap::new();
+            let mut replacements = BTreeMap::new();
             for file in std::fs::read_dir(&store.dir)? {
                 let name = file?.file_name();
                 let pair = name.to_str().and_then(|name| name.split_once(REPLACED));
                 let ids =
                     pair.and_then(|(id, by)| Some((Name::new(id).ok()?, Name::new(by).ok()?)));
-                all.extend(ids.filter(|(id, by)| is_id(id) && is_id(by)));
+                replacements.extend(ids.filter(|(id, by)| is_id(id) && is_id(by)));
             }
-            Ok(all)
+            Ok(replacements)
         })
         .await
     }
@@ -99,8 +99,8 @@ impl DirSecrets {
         let named = |e: &dyn std::error::Error| {
             SecretError::Storage(format!("{}: {e}", self.dir.display()))
         };
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        done.map_err(|e| named(&e))?.map_err(|e| named(&e))
+        let result = tokio::task::spawn_blocking(move || work(&store)).await;
+        result.map_err(|e| named(&e))?.map_err(|e| named(&e))
     }
 
     fn path(&self, id: &Name) -> PathBuf {

@@ -110,8 +110,8 @@ impl VolatileKey {
 }
 
 fn hex(bytes: &[u8], most: usize) -> String {
-    let bytes = bytes.iter().take(most);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    let shown_bytes = bytes.iter().take(most);
+    shown_bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl HeldSecrets {
@@ -142,7 +142,7 @@ impl HeldSecrets {
     /// # Errors
     /// [`SecretError::Storage`].
     pub async fn instead_of(stored: &DirSecrets, journal_id: &str) -> Result<Self, SecretError> {
-        let (key, before) = Self::found(stored).await?;
+        let (key, before) = Self::split_key(stored).await?;
         let key = match key {
             Some((_, key)) => key,
             None => {
@@ -167,7 +167,7 @@ impl HeldSecrets {
     ) -> Result<Self, SecretError> {
         let no_key = || SecretError::Storage("the stored key is not a key".to_owned());
         let key = VolatileKey::read(key).ok_or_else(no_key)?;
-        let (found, before) = Self::found(stored).await?;
+        let (found, before) = Self::split_key(stored).await?;
         let mut held = Self::keyed(journal_id, key);
         match found {
             Some((id, same)) if same.0 == held.key.0 => stored.erase(&id).await?,
@@ -186,24 +186,24 @@ impl HeldSecrets {
     /// # Errors
     /// [`SecretError::Storage`].
     pub async fn key_of(stored: &DirSecrets) -> Result<Secret, SecretError> {
-        let (key, _) = Self::found(stored).await?;
-        let key = key.map_or_else(VolatileKey::random, |(_, key)| key);
+        let (stored_key, _) = Self::split_key(stored).await?;
+        let key = stored_key.map_or_else(VolatileKey::random, |(_, key)| key);
         Ok(key.stored())
     }
 
     /// The stored key and its ID, and the other stored secrets.
-    async fn found(
+    async fn split_key(
         stored: &DirSecrets,
     ) -> Result<(Option<(Name, VolatileKey)>, Vec<(Name, Secret)>), SecretError> {
-        let (mut before, mut key) = (Vec::new(), None);
+        let (mut others, mut key) = (Vec::new(), None);
         for id in stored.ids().await? {
             let secret = stored.get(&id).await?;
             match VolatileKey::read(&secret) {
-                Some(found) => key = key.or(Some((id, found))),
-                None => before.push((id, secret)),
+                Some(stored_key) => key = key.or(Some((id, stored_key))),
+                None => others.push((id, secret)),
             }
         }
-        Ok((key, before))
+        Ok((key, others))
     }
 
     /// Replaces these stored secrets by their IDs.
@@ -235,15 +235,15 @@ impl HeldSecrets {
             return Ok(id.clone());
         }
         let (secret, salt, mark) = (secret.clone(), self.salt.clone(), self.old_mark.clone());
-        let made = tokio::task::spawn_blocking(move || derive(&secret, &salt, &mark)).await;
-        let id = made.map_err(|error| SecretError::Storage(error.to_string()))?;
+        let derived = tokio::task::spawn_blocking(move || derive(&secret, &salt, &mark)).await;
+        let id = derived.map_err(|error| SecretError::Storage(error.to_string()))?;
         self.lock().old_ids.insert(plain, id.clone());
         Ok(id)
     }
 
     /// The current ID for an ID of this journal; `None` if its secret is unknown or not available
     /// here.
-    async fn own(&self, id: &Name) -> Result<Option<Name>, SecretError> {
+    async fn current_id(&self, id: &Name) -> Result<Option<Name>, SecretError> {
         let id = self.earlier.get(id).unwrap_or(id);
         if id.as_str().starts_with(&self.mark) {
             return Ok(Some(id.clone()));
@@ -251,12 +251,12 @@ impl HeldSecrets {
         if !self.is_old(id) {
             return Ok(None);
         }
-        let here: Vec<Secret> = {
+        let available: Vec<Secret> = {
             let inner = self.lock();
-            let all = inner.held.values().chain(inner.delivered.values());
-            all.cloned().collect()
+            let secrets = inner.held.values().chain(inner.delivered.values());
+            secrets.cloned().collect()
         };
-        for secret in here {
+        for secret in available {
             if self.earlier_id_of(&secret, id).await? == *id {
                 return Ok(Some(self.id_of(&secret)));
             }
@@ -298,30 +298,34 @@ impl Secrets for HeldSecrets {
     }
 
     async fn get(&self, id: &Name) -> Result<Secret, SecretError> {
-        let own = self.own(id).await?;
+        let current_id = self.current_id(id).await?;
         let inner = self.lock();
-        let found = own
-            .as_ref()
-            .and_then(|own| inner.held.get(own).or_else(|| inner.delivered.get(own)));
-        found
+        let secret = current_id.as_ref().and_then(|current| {
+            inner
+                .held
+                .get(current)
+                .or_else(|| inner.delivered.get(current))
+        });
+        secret
             .cloned()
             .ok_or_else(|| SecretError::Missing(id.clone()))
     }
 
     async fn erase(&self, id: &Name) -> Result<(), SecretError> {
-        if let Some(own) = self.own(id).await? {
-            self.lock().held.remove(&own);
+        if let Some(current_id) = self.current_id(id).await? {
+            self.lock().held.remove(&current_id);
         }
         Ok(())
     }
 
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         let inner = self.lock();
-        let there: BTreeSet<_> = inner.held.keys().chain(inner.delivered.keys()).collect();
-        let earlier = self.earlier.iter().filter(|(_, now)| there.contains(now));
-        let earlier = earlier.map(|(id, _)| id.clone());
+        let current: BTreeSet<_> = inner.held.keys().chain(inner.delivered.keys()).collect();
+        let earlier = (self.earlier.iter())
+            .filter(|(_, current_id)| current.contains(current_id))
+            .map(|(id, _)| id.clone());
         let old = inner.old_ids.values().cloned();
-        Ok(there
+        Ok(current
             .iter()
             .map(|id| (*id).clone())
             .chain(earlier)
@@ -331,36 +335,41 @@ impl Secrets for HeldSecrets {
 
     async fn has(&self, id: &Name) -> Result<bool, SecretError> {
         let inner = self.lock();
-        let now = self.earlier.get(id).unwrap_or(id);
-        let here = inner.held.contains_key(now) || inner.delivered.contains_key(now);
-        Ok(here || inner.old_ids.values().any(|old| old == id))
+        let current_id = self.earlier.get(id).unwrap_or(id);
+        let available =
+            inner.held.contains_key(current_id) || inner.delivered.contains_key(current_id);
+        Ok(available || inner.old_ids.values().any(|old| old == id))
     }
 
     async fn recognise(&self, id: &Name, secret: &Secret) -> Result<bool, SecretError> {
-        let now = self.earlier.get(id).unwrap_or(id);
-        let own = self.id_of(secret);
-        let same = match now.as_str().starts_with(&self.mark) {
-            true => own == *now,
-            false if self.is_old(now) => self.earlier_id_of(secret, now).await? == *now,
+        let current_id = self.earlier.get(id).unwrap_or(id);
+        let id_of_secret = self.id_of(secret);
+        let same = match current_id.as_str().starts_with(&self.mark) {
+            true => id_of_secret == *current_id,
+            false if self.is_old(current_id) => {
+                self.earlier_id_of(secret, current_id).await? == *current_id
+            }
             false => return Err(SecretError::Missing(id.clone())),
         };
         if same {
-            self.lock().held.insert(own, secret.clone());
+            self.lock().held.insert(id_of_secret, secret.clone());
         }
         Ok(same)
     }
 
-    async fn deliver(&self, all: Vec<Secret>) -> Result<(), SecretError> {
+    async fn deliver(&self, secrets: Vec<Secret>) -> Result<(), SecretError> {
         let mut delivered = BTreeMap::new();
-        for secret in all {
+        for secret in secrets {
             delivered.insert(self.id_of(&secret), secret);
         }
         let mut guard = self.lock();
         let inner = &mut *guard;
         inner.delivered = delivered;
-        let here = inner.held.values().chain(inner.delivered.values());
-        let here: BTreeSet<[u8; 32]> = here.map(|s| Sha256::digest(s.expose()).into()).collect();
-        inner.old_ids.retain(|plain, _| here.contains(plain));
+        let available: BTreeSet<[u8; 32]> = (inner.held.values())
+            .chain(inner.delivered.values())
+            .map(|secret| Sha256::digest(secret.expose()).into())
+            .collect();
+        inner.old_ids.retain(|plain, _| available.contains(plain));
         Ok(())
     }
 }

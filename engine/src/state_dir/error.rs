@@ -147,8 +147,9 @@ impl StateDirError {
     pub(super) fn io(path: &Path, doing: &'static str, error: &(dyn Error + 'static)) -> Self {
         let kind = error.downcast_ref().map(io::Error::kind);
         if kind == Some(io::ErrorKind::NotADirectory) {
-            let path = path.to_owned();
-            return Self::NotADirectory { path };
+            return Self::NotADirectory {
+                path: path.to_owned(),
+            };
         }
         Self::Io {
             path: path.to_owned(),

@@ -31,12 +31,12 @@ pub(super) fn elsewhere(path: &Path) -> io::Result<Option<&'static str>> {
     // The kernel's type is signed on some architectures; the number has 32 bits.
     let kind = rustix::fs::statfs(path)?.f_type;
     let kind = u64::from(u32::try_from(kind & 0xFFFF_FFFF).unwrap_or_default());
-    Ok(named(kind))
+    Ok(name_of(kind))
 }
 
-fn named(kind: u64) -> Option<&'static str> {
-    let mut known = ELSEWHERE.iter();
-    known
+fn name_of(kind: u64) -> Option<&'static str> {
+    ELSEWHERE
+        .iter()
         .find(|(number, _)| *number == kind)
         .map(|(_, name)| *name)
 }
@@ -47,12 +47,12 @@ mod tests {
 
     #[test]
     fn file_systems_of_other_machines_are_known_and_local_ones_are_not_refused() {
-        assert_eq!(named(0x6969), Some("NFS"));
-        assert_eq!(named(0xFF53_4D42), Some("CIFS"));
+        assert_eq!(name_of(0x6969), Some("NFS"));
+        assert_eq!(name_of(0xFF53_4D42), Some("CIFS"));
         for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630] {
-            assert_eq!(named(local), None, "{local:x}");
+            assert_eq!(name_of(local), None, "{local:x}");
         }
-        let here = tempfile::tempdir().unwrap();
-        assert_eq!(elsewhere(here.path()).unwrap(), None);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(elsewhere(dir.path()).unwrap(), None);
     }
 }

@@ -92,13 +92,13 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Format, StateDirError> {
     match outline.format {
         OLDEST..=KNOWN => serde_json::from_slice(bytes).map_err(damaged),
         found if found > KNOWN => {
-            let what = format!(
+            let format = format!(
                 "the state directory format, written by {},",
                 outline.written_by
             );
             Err(StateDirError::Newer {
                 path: path.to_owned(),
-                what,
+                what: format,
                 found,
                 known: KNOWN,
             })

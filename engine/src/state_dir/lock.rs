@@ -79,8 +79,8 @@ impl Lock {
     /// recorded; if there is no lock file, none is created.
     pub(super) fn shared(dir: &Path) -> Result<Option<Self>, StateDirError> {
         let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
-        if let taken @ (Ok(_) | Err(StateDirError::InUse { .. })) = Self::take(dir) {
-            return taken.map(Some);
+        if let result @ (Ok(_) | Err(StateDirError::InUse { .. })) = Self::take(dir) {
+            return result.map(Some);
         }
         match File::open(dir.join(LOCK)) {
             Ok(file) => Self::try_lock(dir, file).map(Some),

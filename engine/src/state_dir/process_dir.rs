@@ -40,8 +40,8 @@ impl StateDir {
         let lock = Lock::take(path)?;
         check(path, journal)?;
         if !path.join(JOURNAL).is_file() {
-            if let Some(found) = find_data(path).map_err(io("read"))? {
-                let why = format!("it belongs to no journal, but contains {found}");
+            if let Some(data) = find_data(path).map_err(io("read"))? {
+                let why = format!("it belongs to no journal, but contains {data}");
                 return Err(StateDirError::damaged(path, why));
             }
             std::fs::write(path.join(JOURNAL), &journal.journal_id).map_err(io("written"))?;
@@ -83,15 +83,15 @@ impl StateDir {
 /// Whether a folder belongs to a journal that is stored elsewhere, or to several.
 pub(super) fn is_beside(path: &Path) -> bool {
     let is_one = |folder: &Path| folder.join(JOURNAL).is_file();
-    let several = std::fs::read_dir(path.join(BESIDE_SEVERAL));
-    let mut several = several.into_iter().flatten().flatten();
-    is_one(path) || several.any(|entry| is_one(&entry.path()))
+    let folders = std::fs::read_dir(path.join(BESIDE_SEVERAL));
+    let mut entries = folders.into_iter().flatten().flatten();
+    is_one(path) || entries.any(|entry| is_one(&entry.path()))
 }
 
 fn check(path: &Path, journal: &JournalElsewhere) -> Result<(), StateDirError> {
-    let other =
+    let is_of_other =
         std::fs::read_to_string(path.join(JOURNAL)).is_ok_and(|id| id.trim() != journal.journal_id);
-    if other || path.join(FORMAT).exists() {
+    if is_of_other || path.join(FORMAT).exists() {
         Err(StateDirError::OwnJournal {
             path: path.to_owned(),
         })

@@ -52,9 +52,9 @@ impl StateDir {
         batches: Vec<(crate::journal::BatchLink, Vec<Vec<u8>>)>,
     ) -> Result<Survey, AuditError> {
         let (dir, id) = (self.path.clone(), self.journal_id().to_owned());
-        let at = self.path.clone();
+        let path = self.path.clone();
         off_runtime(move || {
-            Survey::of(&dir, &id, batches).map_err(|e| super::StateDirError::journal(&at, e))
+            Survey::of(&dir, &id, batches).map_err(|e| super::StateDirError::journal(&path, e))
         })
         .await
     }
@@ -91,9 +91,12 @@ impl StateDir {
         };
         let recorded = losses.append(mended.states).await;
         mended.journal.close().await;
-        let (kept, lost) = (mended.set_aside, recorded?);
-        let kept = kept.into_iter().map(|name| self.path.join(name)).collect();
-        Ok(Repaired { kept, lost })
+        let (set_aside, lost) = (mended.set_aside, recorded?);
+        let paths = set_aside
+            .into_iter()
+            .map(|name| self.path.join(name))
+            .collect();
+        Ok(Repaired { kept: paths, lost })
     }
 }
 
@@ -125,11 +128,11 @@ impl LossRecord<'_> {
             to: lost.to,
         });
         let heads = self.journal.streams().await?;
-        let own = heads.iter().find(|head| head.stream == StreamId::Journal);
+        let journal_head = heads.iter().find(|head| head.stream == StreamId::Journal);
         let mut appends = self.disowned().await?;
         appends.push(Append {
             stream: StreamId::Journal,
-            expected_seq: own.map_or(0, |head| head.next_seq),
+            expected_seq: journal_head.map_or(0, |head| head.next_seq),
             events: ranges.chain(base).map(self.event).collect(),
         });
         self.journal.append(appends).await?;

@@ -52,8 +52,8 @@ fn raw(text: &str) -> Raw {
         },
         with_snippet: false,
     };
-    let read: Result<Option<Raw>, _> = serde_saphyr::from_str_with_options(text, options);
-    read.ok().flatten().unwrap_or_default()
+    let parsed: Result<Option<Raw>, _> = serde_saphyr::from_str_with_options(text, options);
+    parsed.ok().flatten().unwrap_or_default()
 }
 
 /// Whether the name survives writing and reading unchanged.
@@ -80,7 +80,7 @@ fn keys(value: &Value) -> Vec<String> {
             .collect(),
         Value::Object(named) => named
             .values()
-            .filter(|of| !of.is_object())
+            .filter(|named_value| !named_value.is_object())
             .flat_map(keys)
             .collect(),
         _ => Vec::new(),

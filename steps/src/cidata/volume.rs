@@ -49,19 +49,22 @@ impl<'a> IsoFiles<'a> {
 
     /// A file's content. `None` if two files have this name, because tools differ in which one they read.
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
-        let mut found = self.0.iter().filter(|(known, _)| known == name);
-        let (_, content) = found.next()?;
-        found.next().is_none().then_some(*content)
+        let mut same_named = self.0.iter().filter(|(file_name, _)| file_name == name);
+        let (_, content) = same_named.next()?;
+        same_named.next().is_none().then_some(*content)
     }
 }
 
 /// The first descriptor that matches.
 fn descriptor(iso: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
-    let all = iso.chunks_exact(SECTOR).skip(DESCRIPTORS);
-    let all = all.take(DESCRIPTORS_MAX).take_while(|sector| {
-        sector.get(1..7) == Some(b"CD001\x01") && sector.first() != Some(&TERMINATOR)
-    });
-    { all }.find(|sector| matches(sector))
+    let mut descriptors = iso
+        .chunks_exact(SECTOR)
+        .skip(DESCRIPTORS)
+        .take(DESCRIPTORS_MAX)
+        .take_while(|sector| {
+            sector.get(1..7) == Some(b"CD001\x01") && sector.first() != Some(&TERMINATOR)
+        });
+    descriptors.find(|sector| matches(sector))
 }
 
 fn is_joliet(sector: &[u8]) -> bool {
@@ -78,9 +81,8 @@ fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<IsoRecord<'a>>
     if usize::from(sector_size) != SECTOR {
         return None;
     }
-    let folder = IsoRecord(descriptor.get(156..190)?);
-    let folder = folder.content(iso)?;
-    let folder = folder.get(..FOLDER_MAX).unwrap_or(folder);
+    let content = IsoRecord(descriptor.get(156..190)?).content(iso)?;
+    let folder = content.get(..FOLDER_MAX).unwrap_or(content);
     // No record crosses the end of a sector; zeros fill the rest of the sector.
     let records = folder.chunks(SECTOR).flat_map(IsoRecords);
     // Skips the folder itself and its parent.

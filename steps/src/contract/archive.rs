@@ -123,7 +123,7 @@ struct ArchiveEntry<'a> {
 
 /// The entries of a tar file; `None` if it is not one, has no entries, or an entry is cut off.
 fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry<'_>>> {
-    let mut all = Vec::new();
+    let mut entries = Vec::new();
     let mut rest = tar;
     let mut long_name = None;
     while let Some((header, after)) = rest.split_at_checked(BLOCK) {
@@ -140,14 +140,14 @@ fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry<'_>>> {
             b'L' => long_name = Some(text(data)),
             // Attributes that do not matter for this check.
             b'x' | b'g' | b'K' => {}
-            kind => all.push(ArchiveEntry {
+            kind => entries.push(ArchiveEntry {
                 name: clean(long_name.take().unwrap_or_else(|| path(header))),
                 data,
                 allowed: matches!(kind, b'0' | b'5' | b'7' | 0),
             }),
         }
     }
-    (!all.is_empty()).then_some(all)
+    (!entries.is_empty()).then_some(entries)
 }
 
 /// Checks the header's checksum, which is computed with its own field as spaces.

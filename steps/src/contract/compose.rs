@@ -46,13 +46,13 @@ pub fn compose(
     key: Option<&Key>,
     signer: Option<&ContractSigningKey>,
 ) -> Result<Made, Vec<Finding>> {
-    let one = |finding| vec![finding];
+    let as_list = |finding| vec![finding];
     let workload = format!(
         "type: workload\ncompose:\n  archive: {}\n",
-        archive(files).map_err(one)?
+        archive(files).map_err(as_list)?
     );
-    let env = env_section(env.unwrap_or_default()).map_err(one)?;
-    let plain = Zeroizing::new(plain_sections(workload, env).map_err(one)?);
+    let env = env_section(env.unwrap_or_default()).map_err(as_list)?;
+    let plain = Zeroizing::new(plain_sections(workload, env).map_err(as_list)?);
     let (errors, doubts): (Vec<_>, Vec<_>) =
         super::inspect(plain.as_bytes(), &super::CheckInputs::default())
             .findings
@@ -66,7 +66,7 @@ pub fn compose(
     let contract = match (key, signer) {
         (Some(key), signer) => Zeroizing::new(encrypt::encrypt(plain.as_bytes(), key, signer)?),
         (None, Some(signer)) => {
-            Zeroizing::new(encrypt::sign_plain(plain.as_bytes(), signer).map_err(one)?)
+            Zeroizing::new(encrypt::sign_plain(plain.as_bytes(), signer).map_err(as_list)?)
         }
         (None, None) => plain,
     };
@@ -109,8 +109,10 @@ fn env_section(text: &str) -> Result<String, Finding> {
             Map::from_iter(fields)
         }
         Err(line) => {
-            let map = document::parse(text).ok().filter(|map| !map.is_empty());
-            let map = map.ok_or_else(|| not_env(line))?;
+            let map = document::parse(text)
+                .ok()
+                .filter(|map| !map.is_empty())
+                .ok_or_else(|| not_env(line))?;
             if map.contains_key("type") {
                 return Ok(text.to_owned());
             }
@@ -131,10 +133,9 @@ fn not_env(line: u64) -> Finding {
 /// Parses lines `NAME=VALUE`, comments and blank lines; the error is the number of the first other line.
 /// Values are taken literally, as Docker reads such a file.
 fn variables(text: &str) -> Result<Map<String, Value>, u64> {
-    let mut all = Map::new();
+    let mut variables = Map::new();
     for (line, number) in text.lines().zip(1_u64..) {
-        let line = line.trim_end_matches('\r');
-        let start = line.trim_start();
+        let start = line.trim_end_matches('\r').trim_start();
         if start.is_empty() || start.starts_with('#') {
             continue;
         }
@@ -142,9 +143,9 @@ fn variables(text: &str) -> Result<Map<String, Value>, u64> {
             .split_once('=')
             .filter(|(name, _)| is_name(name))
             .ok_or(number)?;
-        all.insert(name.to_owned(), Value::String(value.to_owned()));
+        variables.insert(name.to_owned(), Value::String(value.to_owned()));
     }
-    Ok(all)
+    Ok(variables)
 }
 
 fn is_name(name: &str) -> bool {

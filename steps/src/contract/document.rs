@@ -35,8 +35,8 @@ pub(super) struct ContractDocument<'a> {
 impl<'a> ContractDocument<'a> {
     pub(super) fn read(contract: &'a [u8]) -> Result<Self, Finding> {
         let text = std::str::from_utf8(contract).map_err(|error| {
-            let before = contract.get(..error.valid_up_to()).unwrap_or_default();
-            let breaks = before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let valid = contract.get(..error.valid_up_to()).unwrap_or_default();
+            let breaks = valid.iter().filter(|byte| **byte == b'\n').count() as u64;
             Finding::error(error::CONTRACT_YAML, "the contract is not UTF-8 text")
                 .at(Some(breaks.saturating_add(1)))
         })?;
@@ -96,8 +96,8 @@ impl<'a> ContractDocument<'a> {
     /// Converts a line within a section that is a block of text to a line of the contract.
     fn within(&self, section: &str, inner: Option<u64>) -> Option<u64> {
         let line = self.line(&[section])?;
-        let at = usize::try_from(line).ok()?.checked_sub(1)?;
-        let head = self.lines.get(at)?.trim_end();
+        let index = usize::try_from(line).ok()?.checked_sub(1)?;
+        let head = self.lines.get(index)?.trim_end();
         match inner {
             Some(inner) if head.ends_with(['|', '-', '+', '>']) => line.checked_add(inner),
             _ => Some(line),
@@ -112,17 +112,17 @@ impl<'a> ContractDocument<'a> {
         let mut lines = self.lines.iter().zip(1_u64..);
         let (section, rest) = path.split_first()?;
         let top = |line: &str| !line.starts_with([' ', '\t']) && begins_with(line, section);
-        let mut found = lines.find(|(line, _)| top(line))?.1;
+        let mut number = lines.find(|(line, _)| top(line))?.1;
         let mut inside = lines.take_while(|(line, _)| {
             line.trim().is_empty() || line.starts_with([' ', '\t', '#', '-'])
         });
         for key in rest {
             match inside.find(|(line, _)| begins_with(line.trim_start(), key)) {
-                Some((_, number)) => found = number,
+                Some((_, inner_number)) => number = inner_number,
                 None => break,
             }
         }
-        Some(found)
+        Some(number)
     }
 }
 
@@ -148,8 +148,8 @@ impl Plain {
 }
 
 fn begins_with(line: &str, key: &str) -> bool {
-    let line = line.trim_start_matches(['"', '\'', '-', ' ']);
-    line.strip_prefix(key)
+    line.trim_start_matches(['"', '\'', '-', ' '])
+        .strip_prefix(key)
         .is_some_and(|rest| rest.starts_with([':', '"', '\'', ' ']))
 }
 
@@ -173,5 +173,5 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Option<u64>> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| error.location().map(|at| at.line()))
+        .map_err(|error| error.location().map(|location| location.line()))
 }

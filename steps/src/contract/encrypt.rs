@@ -199,9 +199,9 @@ fn with_signing_key(
     let Plain::Mapping(env) = document.env() else {
         return Ok(());
     };
-    if let Some(Value::String(own)) = env.get(SIGNING_KEY) {
-        let own = Key::read(own.as_bytes()).ok();
-        if own.is_some_and(|own| own.public != signer.public()) {
+    if let Some(Value::String(given)) = env.get(SIGNING_KEY) {
+        let key = Key::read(given.as_bytes()).ok();
+        if key.is_some_and(|key| key.public != signer.public()) {
             let words = "the `signingKey` in `env` does not belong to the given private key";
             let line = document.line(&["env", SIGNING_KEY]);
             return Err(Finding::error(error::CONTRACT_SIGNATURE, words)

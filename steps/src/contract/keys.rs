@@ -64,8 +64,9 @@ fn date<S: Serializer>(seconds: &u64, serializer: S) -> Result<S::Ok, S::Error> 
 impl Lifetime {
     /// Whole days left at `now`; `None` after its end.
     pub fn days_left(&self, now: SystemTime) -> Option<u64> {
-        let now = seconds(now);
-        self.not_after.checked_sub(now).map(|left| left / DAY)
+        self.not_after
+            .checked_sub(seconds(now))
+            .map(|remaining| remaining / DAY)
     }
 
     /// Whether it has begun.
@@ -90,7 +91,7 @@ fn day_of(seconds: u64) -> String {
     use x509_cert::der::DateTime;
     DateTime::from_unix_duration(Duration::from_secs(seconds)).map_or_else(
         |_| "after 9999".to_owned(),
-        |at| format!("{:04}-{:02}-{:02}", at.year(), at.month(), at.day()),
+        |date| format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()),
     )
 }
 
@@ -151,8 +152,10 @@ impl Key {
     fn certificate(der: &[u8]) -> Result<Self, KeyFault> {
         let certificate = Certificate::from_der(der).map_err(|_| KeyFault::Unreadable)?;
         let tbs = certificate.tbs_certificate();
-        let info = tbs.subject_public_key_info().to_der();
-        let info = info.map_err(|_| KeyFault::Unreadable)?;
+        let info = tbs
+            .subject_public_key_info()
+            .to_der()
+            .map_err(|_| KeyFault::Unreadable)?;
         let public = RsaPublicKey::from_public_key_der(&info).map_err(|_| KeyFault::NotRsa)?;
         let lifetime = Some(Lifetime {
             not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
@@ -216,8 +219,8 @@ fn sized(bits: usize) -> Result<(), KeyFault> {
 /// separated by the two characters `\n`, as some scripts write them.
 fn unwrap(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let text = std::str::from_utf8(bytes).ok()?;
-    if let Some(found) = pem(text) {
-        return Some(found);
+    if let Some(document) = pem(text) {
+        return Some(document);
     }
     let inner = token::decode(text)?;
     pem(std::str::from_utf8(&inner).ok()?)
@@ -227,11 +230,11 @@ fn pem(text: &str) -> Option<(String, Vec<u8>)> {
     let (_, after) = text.split_once("-----BEGIN ")?;
     let (label, after) = after.split_once("-----")?;
     let (body, _) = after.split_once("-----END ")?;
-    let body = body.replace("\\n", "\n").replace("\\r", "");
+    let unescaped = body.replace("\\n", "\n").replace("\\r", "");
     // Headers such as `Proc-Type` occur in keys that are encrypted in the old PEM format.
-    if body.contains(':') && label.ends_with("PRIVATE KEY") {
+    if unescaped.contains(':') && label.ends_with("PRIVATE KEY") {
         return Some(("ENCRYPTED PRIVATE KEY".to_owned(), Vec::new()));
     }
-    let dense: String = body.split_ascii_whitespace().collect();
+    let dense: String = unescaped.split_ascii_whitespace().collect();
     Some((label.to_owned(), BASE64.decode(dense).ok()?))
 }

@@ -164,11 +164,11 @@ fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
             continue;
         };
         for (name, volume) in volumes {
-            let shown = shown(name);
+            let shown_name = shown(name);
             let line = document.line(&[section, "volumes", name]);
             let words = volume_faults(section, name, volume);
             findings.extend(words.into_iter().map(|(severity, words)| {
-                let words = format!("the volume `{shown}` {words}");
+                let words = format!("the volume `{shown_name}` {words}");
                 Finding::new(severity, error::CONTRACT_VOLUME, words)
                     .of(section)
                     .at(line)
@@ -178,14 +178,14 @@ fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     let sides = [document.workload().mapping(), document.env().mapping()];
     if let [Some(workload), Some(env)] = sides {
         for (section, here, there) in [("workload", workload, env), ("env", env, workload)] {
-            let other = if section == "workload" {
+            let other_section = if section == "workload" {
                 "env"
             } else {
                 "workload"
             };
             for name in names(here).difference(&names(there)) {
                 let words = format!(
-                    "the volume `{}` is in `{section}` and not in `{other}`: both contribute a part of its key",
+                    "the volume `{}` is in `{section}` and not in `{other_section}`: both contribute a part of its key",
                     shown(name)
                 );
                 let line = document.line(&[section, "volumes", name]);

@@ -29,16 +29,16 @@ pub(super) fn check(
     now: Option<SystemTime>,
     report: &mut Report,
 ) {
-    let own = own_key(document, &mut report.findings);
-    let key = supplied.or(own.as_ref());
-    for (signer, is_supplied) in [(own.as_ref(), false), (supplied, true)] {
+    let key_in_env = own_key(document, &mut report.findings);
+    let key = supplied.or(key_in_env.as_ref());
+    for (signer, is_supplied) in [(key_in_env.as_ref(), false), (supplied, true)] {
         let Some(lifetime) = signer.and_then(|signer| signer.lifetime) else {
             continue;
         };
         report.certificate = Some(lifetime);
         let line = document.line(&["env", SIGNING_KEY]);
         report.certificate_line = line.filter(|_| !is_supplied);
-        let finding = now.and_then(|now| expiry(lifetime, now));
+        let finding = now.and_then(|time| expiry(lifetime, time));
         report.findings.extend(finding.map(|finding| {
             if is_supplied {
                 finding
@@ -47,8 +47,8 @@ pub(super) fn check(
             }
         }));
     }
-    if let (Some(supplied), Some(own)) = (supplied, &own)
-        && supplied.public != own.public
+    if let (Some(supplied), Some(in_env)) = (supplied, &key_in_env)
+        && supplied.public != in_env.public
     {
         let words = "the `signingKey` in `env` differs from the given key";
         let finding = Finding::error(error::CONTRACT_SIGNATURE, words);
@@ -60,7 +60,7 @@ pub(super) fn check(
         document,
         key,
         supplied.is_some(),
-        own.is_some(),
+        key_in_env.is_some(),
         &mut report.findings,
     );
 }
@@ -124,11 +124,11 @@ fn state(
 /// The signer's key in a plain `env`.
 fn own_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) -> Option<Key> {
     let value = document.env().mapping()?.get(SIGNING_KEY)?;
-    let read = value
+    let key = value
         .as_str()
         .ok_or(KeyFault::Unreadable)
         .and_then(|text| Key::read(text.as_bytes()));
-    match read {
+    match key {
         Ok(key) => Some(key),
         Err(fault) => {
             let finding = Finding::error(error::CONTRACT_KEY, format!("`signingKey` {fault}"));

@@ -59,10 +59,10 @@ pub(super) fn looks_encrypted(value: &str) -> bool {
 }
 
 fn has_name(value: &str) -> bool {
-    let value = value.trim_start();
+    let start = value.trim_start();
     TOKEN_PREFIXES
         .iter()
-        .any(|prefix| value.starts_with(prefix.trim_end_matches('.')))
+        .any(|prefix| start.starts_with(prefix.trim_end_matches('.')))
 }
 
 /// Checks for a word, a dot, base64, a dot, base64.
@@ -80,11 +80,11 @@ fn has_form(value: &str) -> bool {
 
 /// Checks the form of an encrypted section. Whether the guest can read it, only the guest knows.
 pub(super) fn check(value: &str) -> Result<(), TokenFault> {
-    let value = value.trim();
+    let token = value.trim();
     let rest = TOKEN_PREFIXES
         .iter()
-        .find_map(|prefix| value.strip_prefix(prefix))
-        .ok_or(if has_name(value) {
+        .find_map(|prefix| token.strip_prefix(prefix))
+        .ok_or(if has_name(token) {
             TokenFault::Prefix
         } else {
             TokenFault::Unknown

@@ -113,8 +113,8 @@ async fn make(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure>
         capacity: params.size,
         backing: None,
     };
-    let made = ports.storage.create(&spec).await;
-    made.map_err(|error| match error.kind {
+    let created = ports.storage.create(&spec).await;
+    created.map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
         _ => error.into(),
     })

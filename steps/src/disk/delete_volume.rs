@@ -103,8 +103,8 @@ impl Step for DeleteVolume {
             } else {
                 DeletionGround::Scratch
             };
-            let done = guards::remove_for_good(cx, &ports, candidate(key), ground).await?;
-            removed |= done == Removed::Removed;
+            let deletion = guards::remove_for_good(cx, &ports, candidate(key), ground).await?;
+            removed |= deletion == Removed::Removed;
         }
         if params.filled && has_sidecar(cx, &ports, params).await? {
             let key = sidecar::key(&params.volume);
@@ -119,6 +119,6 @@ async fn has_sidecar(
     ports: &HostPorts,
     params: &Params,
 ) -> Result<bool, Failure> {
-    let found = sidecar::read(ports, &cx.journal_id, &params.volume).await?;
-    Ok(found.is_some_and(|found| found.ours))
+    let sidecar = sidecar::read(ports, &cx.journal_id, &params.volume).await?;
+    Ok(sidecar.is_some_and(|sidecar| sidecar.ours))
 }

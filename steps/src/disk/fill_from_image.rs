@@ -80,8 +80,8 @@ impl Step for FillFromImage {
         disk.fits(base.virtual_size)?;
         let source = still_verified(&ports, &base).await?;
         cx.report("copying the image", 0, None);
-        let made = disk.copy(&source).await?;
-        disk.mark(&made, &base.origin).await?;
-        Ok(Done::created(filling::output(made)))
+        let copy = disk.copy(&source).await?;
+        disk.mark(&copy, &base.origin).await?;
+        Ok(Done::created(filling::output(copy)))
     }
 }

@@ -90,15 +90,15 @@ impl Step for FillVolume {
         let source = idle(cx, &ports, params).await?;
         disk.fits(source.capacity)?;
         cx.report("copying the disk", 0, None);
-        let made = disk.copy(&source).await?;
-        let now = idle(cx, &ports, params).await;
-        if now.as_ref() != Ok(&source) {
+        let copy = disk.copy(&source).await?;
+        let source_after = idle(cx, &ports, params).await;
+        if source_after.as_ref() != Ok(&source) {
             disk.discard().await?;
-            now?;
+            source_after?;
             return Err(changed(&ports, params, "it changed while it was copied"));
         }
-        disk.mark(&made, &params.source.to_string()).await?;
-        Ok(Done::created(filling::output(made)))
+        disk.mark(&copy, &params.source.to_string()).await?;
+        Ok(Done::created(filling::output(copy)))
     }
 }
 
@@ -112,9 +112,9 @@ async fn idle(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<Vo
         return Ok(source);
     }
     let domains = ports.domains.domains().await?;
-    let all: Vec<&DomainInfo> = domains.iter().collect();
+    let all_domains: Vec<&DomainInfo> = domains.iter().collect();
     let listed = guards::active_volumes(ports).await?;
-    for user in guards::users(ports, &all, &source, &listed).await? {
+    for user in guards::users(ports, &all_domains, &source, &listed).await? {
         let (domain, called) = (user.domain, ownership::called(cx, user.domain));
         if let Some(layer) = &user.layer {
             let why = format!("{called} has {layer}, a layer over it");

@@ -60,8 +60,8 @@ impl Filling<'_> {
     }
 
     async fn is_marked(&self) -> Result<bool, Failure> {
-        let found = sidecar::read(self.ports, &self.cx.journal_id, self.volume).await?;
-        Ok(found.is_some_and(|found| found.ours && found.whole.is_some()))
+        let sidecar = sidecar::read(self.ports, &self.cx.journal_id, self.volume).await?;
+        Ok(sidecar.is_some_and(|sidecar| sidecar.ours && sidecar.whole.is_some()))
     }
 
     /// Refuses a source that does not fit, before anything is made.

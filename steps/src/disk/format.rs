@@ -27,15 +27,15 @@ pub(crate) async fn pinned(
     volume: &VolumeInfo,
     pinned: Option<VolumeFormat>,
 ) -> Result<VolumeFormat, Failure> {
-    let found = alone(ports, volume).await?;
+    let format = alone(ports, volume).await?;
     match pinned {
-        Some(pinned) if pinned.as_str() != found => {
-            let (was, is) = (pinned.as_str(), found);
+        Some(pinned) if pinned.as_str() != format => {
+            let (was, is) = (pinned.as_str(), format);
             let message = format!("the disk was attached as {was}, and is {is} now");
             Err(changed(ports, volume, &message))
         }
         Some(pinned) => Ok(pinned),
-        None => known(ports, volume, &found),
+        None => known(ports, volume, &format),
     }
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn defined(domain: &DomainInfo, path: &str) -> Option<VolumeFormat> {
 /// The format in a definition of a disk with a name that no other file has. The file may be absent.
 pub(crate) fn of_volume(domain: &DomainInfo, name: &str) -> Option<VolumeFormat> {
     let mut disks = domain.stored.disks.iter();
-    let it = disks.find(|disk| disk.is_called(name));
-    it.and_then(known_format)
+    let disk = disks.find(|disk| disk.is_called(name));
+    disk.and_then(known_format)
 }
 
 fn known_format(disk: &DiskShape) -> Option<VolumeFormat> {
@@ -74,14 +74,14 @@ pub(crate) fn changed(ports: &HostPorts, volume: &VolumeInfo, message: &str) -> 
 async fn alone(ports: &HostPorts, volume: &VolumeInfo) -> Result<String, Failure> {
     let head = ports.storage.read(&volume.key, 0, HEADER_MAX).await?;
     let unfit = |unfit: Unfit| changed(ports, volume, &format!("the disk cannot be used: {unfit}"));
-    let found = match qcow2::virtual_size(&head) {
+    let format = match qcow2::virtual_size(&head) {
         Ok(_) => VolumeFormat::Qcow2.as_str().to_owned(),
         Err(Unfit::NotQcow2) => of_host(volume),
-        Err(other) => return Err(unfit(other)),
+        Err(reason) => return Err(unfit(reason)),
     };
     match &volume.backing {
         Some(_) => Err(unfit(Unfit::Backing)),
-        None => Ok(found),
+        None => Ok(format),
     }
 }
 

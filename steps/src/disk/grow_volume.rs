@@ -88,8 +88,8 @@ impl Step for GrowVolume {
 
 async fn find(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
     let key = guards::current_volume(cx, &params.volume);
-    let found = ports.storage.volume(&key).await?;
-    found.ok_or_else(|| super::vanished(ports, &key))
+    let volume = ports.storage.volume(&key).await?;
+    volume.ok_or_else(|| super::vanished(ports, &key))
 }
 
 /// Our guest that has the volume open. Refuses a volume that has a layer over it: its guest sees the size
@@ -100,9 +100,9 @@ async fn user(
     volume: &VolumeInfo,
 ) -> Result<Option<DomainInfo>, Failure> {
     let (domains, mut owner) = (ports.domains.domains().await?, None);
-    let all: Vec<&DomainInfo> = domains.iter().collect();
+    let all_domains: Vec<&DomainInfo> = domains.iter().collect();
     let listed = guards::active_volumes(ports).await?;
-    for user in guards::users(ports, &all, volume, &listed).await? {
+    for user in guards::users(ports, &all_domains, volume, &listed).await? {
         let domain = user.domain;
         if let Some(layer) = &user.layer {
             let called = ownership::called(cx, domain);

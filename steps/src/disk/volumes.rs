@@ -44,8 +44,8 @@ impl<'a> DataDiskVolumes<'a> {
     }
 
     fn made(&self) -> impl Iterator<Item = u64> {
-        let made = self.objects.made.keys();
-        made.filter_map(|object| self.number(object.as_str()))
+        let objects = self.objects.made.keys();
+        objects.filter_map(|object| self.number(object.as_str()))
     }
 
     fn begun(&self) -> impl Iterator<Item = u64> {
@@ -69,10 +69,9 @@ impl<'a> DataDiskVolumes<'a> {
 
     /// The highest number that the journal knows of.
     pub fn highest(&self) -> u64 {
-        let newest = self.objects.newest.as_ref();
-        let newest = newest.and_then(|object| self.number(object.as_str()));
-        let known = self.made().chain(self.begun()).chain(newest);
-        known.chain([self.current_number()]).max().unwrap_or(0)
+        let newest = (self.objects.newest.as_ref()).and_then(|object| self.number(object.as_str()));
+        let recorded = self.made().chain(self.begun()).chain(newest);
+        recorded.chain([self.current_number()]).max().unwrap_or(0)
     }
 
     /// Those that the definition of a guest may name: the present one, and those that were handed to a guest since,
@@ -91,12 +90,14 @@ impl<'a> DataDiskVolumes<'a> {
     /// All that may exist, the present one first; each with whether a guest may have written to it.
     pub fn all(&self) -> Vec<(VolumeKey, bool)> {
         let current = self.current_number();
-        let mut written: Vec<u64> = self.made().filter(|number| *number != current).collect();
-        written.insert(0, current);
-        let written = written.into_iter().map(|number| (number, true));
+        let written = self.made().filter(|number| *number != current);
         let scratch = self.begun().filter(|number| *number != current);
-        let numbers = written.chain(scratch.map(|number| (number, false)));
-        numbers
+        let guarded = [current]
+            .into_iter()
+            .chain(written)
+            .map(|number| (number, true));
+        guarded
+            .chain(scratch.map(|number| (number, false)))
             .map(|(number, is_written)| (self.volume(number), is_written))
             .collect()
     }

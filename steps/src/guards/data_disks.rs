@@ -49,8 +49,8 @@ pub(crate) fn all_nameable(cx: &StepContext, keys: &[VolumeKey]) -> Vec<VolumeKe
 
 /// All volumes that may exist of a disk, the present one first; each with whether a guest may have written to it.
 pub(crate) fn all_volumes(cx: &StepContext, key: &VolumeKey) -> Vec<(VolumeKey, bool)> {
-    let all = ask_volumes(cx, key, |volumes| volumes.all());
-    all.unwrap_or_else(|| vec![(key.clone(), true)])
+    let volumes = ask_volumes(cx, key, |volumes| volumes.all());
+    volumes.unwrap_or_else(|| vec![(key.clone(), true)])
 }
 
 /// The volume that a restoration of the disk makes beside the present one, and whether it was begun before. `None` if
@@ -121,8 +121,8 @@ pub(crate) fn is_newest_known(
     };
     let is_later = |volume: &&VolumeInfo| {
         let numbered = names::numbered_data_disk(&volume.key.name);
-        let own = numbered.filter(|(of, _)| *of == uid && volume.key.pool == key.pool);
-        own.is_some_and(|(_, number)| number > highest)
+        let same_disk = numbered.filter(|(disk, _)| *disk == uid && volume.key.pool == key.pool);
+        same_disk.is_some_and(|(_, number)| number > highest)
     };
     match listed.iter().find(is_later) {
         Some(volume) => Err(not_ours(ports, &volume.key)),
@@ -148,9 +148,12 @@ pub(super) async fn is_newest_known_boot_disk(
     if !objects.made.contains_key(&ledger::object_name(key)) {
         return Ok(());
     }
-    let known = objects.made.keys().chain(&objects.begun);
-    let known = known.chain(&objects.newest).filter_map(number_of);
-    let highest = known.max().unwrap_or(0);
+    let recorded = objects.made.keys();
+    let numbers = recorded
+        .chain(&objects.begun)
+        .chain(&objects.newest)
+        .filter_map(number_of);
+    let highest = numbers.max().unwrap_or(0);
     let volumes = ports.storage.volumes(&key.pool).await?;
     let later = volumes.iter().find(|volume| {
         let number = names::boot_disk_number(&volume.key.name, uid);

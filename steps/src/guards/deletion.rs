@@ -99,8 +99,8 @@ impl HostLook {
     ) -> Result<(), Failure> {
         incarnation::is_the_recorded(cx, ports, volume).await?;
         let domains: Vec<&DomainInfo> = self.domains.iter().collect();
-        let users = users(ports, &domains, volume, &self.pools.volumes).await?;
-        has_no_user(cx, ports, volume, &users, is_excused)?;
+        let volume_users = users(ports, &domains, volume, &self.pools.volumes).await?;
+        has_no_user(cx, ports, volume, &volume_users, is_excused)?;
         over(cx, ports, &[volume], &self.pools.volumes).await?;
         over_while_off(cx, ports, volume, &self.pools.inactive).await
     }
@@ -152,8 +152,10 @@ async fn permit_deletion(
         ground
     };
     record_ground(cx, key, ground).await?;
-    let key = key.clone();
-    Ok(Permit::new(Deletion { key, ground }))
+    Ok(Permit::new(Deletion {
+        key: key.clone(),
+        ground,
+    }))
 }
 
 /// Deletes the claim beside an image that is not complete, whoever made it, because somebody asked for exactly that.

@@ -193,16 +193,16 @@ async fn is_alone_on_its_disks(
         return Ok(());
     }
     let written = |path: &String| disks.iter().any(|d| !d.readonly && d.source == *path);
-    let others = ports.domains.domains().await?;
-    let others = others.iter().filter(|other| other.uuid != domain.uuid);
-    for other in others.filter(|other| other.state.is_active()) {
-        let shared = other.files.iter().find_map(|file| match file {
+    let domains = ports.domains.domains().await?;
+    let is_other = |user: &&DomainInfo| user.uuid != domain.uuid && user.state.is_active();
+    for user in domains.iter().filter(is_other) {
+        let shared = user.files.iter().find_map(|file| match file {
             DiskSource::Path(path) => Some(path).filter(|path| written(path)),
             _ => None,
         });
         if let Some(path) = shared {
             let path = host_text::shown(path);
-            let message = format!("{} runs and has {path}", ownership::called(cx, other));
+            let message = format!("{} runs and has {path}", ownership::called(cx, user));
             return Err(error::IN_USE
                 .failure(message)
                 .on_host(ports.host.name())

@@ -56,8 +56,8 @@ pub(super) async fn identity(
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(FORMAT))
             || is_certainly_same(recorded.as_str(), &file)
     };
-    if let Some(known) = known.filter(is_same) {
-        return Ok(known.clone());
+    if let Some(same) = known.filter(is_same) {
+        return Ok(same.clone());
     }
     let format = &volume.format;
     Ok(Text::new(match &volume.backing {
@@ -84,8 +84,8 @@ pub async fn record_data_disk(
     if data_disk(&volume.key).is_none() {
         return Ok(());
     }
-    let known = recorded(cx, &volume.key);
-    let identity = identity(ports, volume, known.as_ref()).await?;
+    let recorded_identity = recorded(cx, &volume.key);
+    let identity = identity(ports, volume, recorded_identity.as_ref()).await?;
     record_file(cx, &volume.key, identity).await
 }
 
@@ -157,10 +157,10 @@ pub fn is_whole_disk(cx: &StepContext, ports: &HostPorts, key: &VolumeKey) -> Re
     let Some(identity) = identity.filter(|_| disk == cx.entity || !restores) else {
         return Ok(());
     };
-    let by = identity.as_str().strip_prefix(REPLACED_BY);
+    let replaced_by = identity.as_str().strip_prefix(REPLACED_BY);
     let message = format!(
         "its restoration for {} was begun and not finished: what it holds may be half of it",
-        by.unwrap_or_default()
+        replaced_by.unwrap_or_default()
     );
     Err(error::HALF_RESTORED
         .failure(message)
@@ -270,8 +270,9 @@ impl<'a> RecordedFile<'a> {
             Some((place, born)) => (place, Some(born)),
             None => (identity, None),
         };
-        let numbers = place.split_once(':');
-        let numbers = numbers.filter(|(device, _)| device.parse::<u64>().is_ok());
+        let numbers = place
+            .split_once(':')
+            .filter(|(device, _)| device.parse::<u64>().is_ok());
         Self {
             inode: numbers.and_then(|(_, inode)| inode.parse().ok()),
             born,

@@ -91,14 +91,14 @@ pub async fn layer_over<'a>(
         let domains: Vec<&DomainInfo> = domains.iter().collect();
         let raw = disks_by_format(&domains).raw;
         let is_read = |path: &&String| !files::is_device(path) || !raw.contains(*path);
-        let unread = unread.iter().filter(is_read).cloned().collect();
-        Chains::read(ports, &domains, all, unread).await?
+        let to_read = unread.iter().filter(is_read).cloned().collect();
+        Chains::read(ports, &domains, all, to_read).await?
     };
     let mut layers = Vec::new();
-    for other in all {
-        let called = format!("volume {}", other.key);
-        let Some(backing) = &other.backing else {
-            let path = files::plain(&other.path);
+    for volume in all {
+        let called = format!("volume {}", volume.key);
+        let Some(backing) = &volume.backing else {
+            let path = files::plain(&volume.path);
             if unread.contains(&path) && chains.knows(&path) {
                 layers.push((called, chains.below(&path)));
             }
@@ -109,7 +109,7 @@ pub async fn layer_over<'a>(
             layers.push((called, Err(why)));
             continue;
         }
-        let backing = files::plain(&files::below(&other.path, backing));
+        let backing = files::plain(&files::below(&volume.path, backing));
         if unread.contains(&backing) && chains.knows(&backing) {
             layers.push((called.clone(), chains.below(&backing)));
         }
@@ -122,16 +122,18 @@ pub async fn layer_over<'a>(
 /// of a pool below them, and volumes that are block devices.
 fn unread_layers(volumes: &[&VolumeInfo], all: &[VolumeInfo]) -> BTreeSet<String> {
     let in_pools: BTreeSet<String> = all.iter().map(|v| files::plain(&v.path)).collect();
-    let backing = all.iter().filter_map(|v| Some((v, v.backing.as_ref()?)));
-    let backing = backing.filter(|(_, backing)| !files::is_opaque(backing));
-    let backing = backing.map(|(v, backing)| files::plain(&files::below(&v.path, backing)));
-    let backing = backing.filter(|path| !in_pools.contains(path));
-    let is_checked = |other: &VolumeInfo| volumes.iter().any(|volume| volume.key == other.key);
-    let devices = all.iter().filter(|v| v.backing.is_none() && !is_checked(v));
-    let devices = devices.filter(|v| files::is_device(&v.path));
-    backing
-        .chain(devices.map(|v| files::plain(&v.path)))
-        .collect()
+    let backing = all
+        .iter()
+        .filter_map(|v| Some((v, v.backing.as_ref()?)))
+        .filter(|(_, backing)| !files::is_opaque(backing))
+        .map(|(v, backing)| files::plain(&files::below(&v.path, backing)))
+        .filter(|path| !in_pools.contains(path));
+    let is_checked = |layer: &VolumeInfo| volumes.iter().any(|volume| volume.key == layer.key);
+    let devices = all
+        .iter()
+        .filter(|v| v.backing.is_none() && !is_checked(v) && files::is_device(&v.path))
+        .map(|v| files::plain(&v.path));
+    backing.chain(devices).collect()
 }
 
 /// A possible layer: its name, and the files that it reads through to, or why these are unknown.
@@ -143,17 +145,17 @@ pub(super) async fn first_over<'a>(
     volumes: &[&'a VolumeInfo],
     layers: Vec<DiskLayer>,
 ) -> Result<Option<LayerOver<'a>>, Failure> {
-    let read = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
-    let mut all_paths: BTreeSet<String> = read.flatten().cloned().collect();
+    let chains = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
+    let mut all_paths: BTreeSet<String> = chains.flatten().cloned().collect();
     all_paths.extend(volumes.iter().map(|volume| volume.path.clone()));
     let files = Files::at(ports, all_paths).await?;
     for (called, below) in layers {
         for volume in volumes {
-            let is = below.as_ref().map_err(String::clone).and_then(|below| {
-                let mut found = below.iter().map(|path| files.same(path, &volume.path));
-                found.find(|is| *is != Ok(false)).unwrap_or(Ok(false))
+            let is_below = below.as_ref().map_err(String::clone).and_then(|below| {
+                let mut matches = below.iter().map(|path| files.same(path, &volume.path));
+                matches.find(|same| *same != Ok(false)).unwrap_or(Ok(false))
             });
-            let why = match is {
+            let why = match is_below {
                 Ok(false) => continue,
                 Ok(true) => format!("{called} is a layer over it"),
                 Err(why) => format!("{called} may be a layer over it: {why}"),

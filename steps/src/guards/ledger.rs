@@ -70,17 +70,17 @@ pub async fn record_made(
 ) -> Result<(), Failure> {
     let identity = match ports.storage.volume(key).await? {
         Some(volume) => {
-            let known = incarnation::recorded(cx, key);
-            incarnation::identity(ports, &volume, known.as_ref()).await?
+            let recorded = incarnation::recorded(cx, key);
+            incarnation::identity(ports, &volume, recorded.as_ref()).await?
         }
         None => Text::default(),
     };
     let object = object_name(key);
-    let made = ObjectFact::Made {
+    let fact = ObjectFact::Made {
         object,
         identity: identity.clone(),
     };
-    cx.ledger.record(made).await?;
+    cx.ledger.record(fact).await?;
     incarnation::record_file(cx, key, identity).await
 }
 
@@ -150,8 +150,9 @@ pub async fn record_gone(cx: &StepContext, key: &VolumeKey) -> Result<(), Failur
 /// restored from a backup does not know what became of a volume that was begun, and so no file of it.
 pub fn is_recorded(cx: &StepContext, key: &VolumeKey) -> bool {
     let (objects, object) = (cx.ledger.objects(), object_name(key));
-    let made = objects.made.get(&object);
-    objects.begun.contains(&object) || made.is_some_and(|identity| !identity.as_str().is_empty())
+    let identity = objects.made.get(&object);
+    objects.begun.contains(&object)
+        || identity.is_some_and(|identity| !identity.as_str().is_empty())
 }
 
 /// Whether the definition of the VSI names the volume.

@@ -65,9 +65,10 @@ pub(crate) async fn has_all(
     domain: &DomainInfo,
     volumes: &[VolumeInfo],
 ) -> Result<(), Failure> {
-    let paths = domain.shapes().flat_map(|shape| &shape.disks);
-    let paths = paths.map(|disk| disk.source.clone());
-    let paths = paths.chain(volumes.iter().map(|volume| volume.path.clone()));
+    let disks = domain.shapes().flat_map(|shape| &shape.disks);
+    let paths = disks
+        .map(|disk| disk.source.clone())
+        .chain(volumes.iter().map(|volume| volume.path.clone()));
     let files = Files::at(ports, paths.collect()).await?;
     for volume in volumes {
         for shape in domain.shapes() {
@@ -114,10 +115,12 @@ pub(crate) async fn has_all_that_stay(
 /// The disks that the guest writes to, each file once.
 fn written(domain: &DomainInfo) -> Vec<&DiskShape> {
     let disks = domain.shapes().flat_map(|shape| &shape.disks);
+    let mut sources = BTreeSet::new();
     // A drive without a medium has no source.
-    let disks = disks.filter(|disk| !disk.readonly && !disk.source.is_empty());
-    let mut seen = BTreeSet::new();
-    disks.filter(|disk| seen.insert(&disk.source)).collect()
+    disks
+        .filter(|disk| !disk.readonly && !disk.source.is_empty())
+        .filter(|disk| sources.insert(&disk.source))
+        .collect()
 }
 
 /// The volume at a source of a disk: a path, or the names of pool and volume.
@@ -135,8 +138,10 @@ pub async fn volume_at<'v>(
     if let Some(volume) = volumes.iter().find(is_named) {
         return Ok(Some(volume));
     }
-    let paths = volumes.iter().map(|volume| volume.path.clone());
-    let paths = paths.chain([source.to_owned()]);
+    let paths = volumes
+        .iter()
+        .map(|volume| volume.path.clone())
+        .chain([source.to_owned()]);
     let files = Files::at(ports, paths.collect()).await?;
     for volume in volumes {
         let same = files.same(source, &volume.path);
@@ -185,8 +190,10 @@ impl NamedVolumes {
         if written.is_empty() || self.is_empty() {
             return Ok(None);
         }
-        let paths = written.iter().map(|disk| disk.source.clone());
-        let paths = paths.chain(self.volumes.iter().map(|volume| volume.path.clone()));
+        let paths = written
+            .iter()
+            .map(|disk| disk.source.clone())
+            .chain(self.volumes.iter().map(|volume| volume.path.clone()));
         let files = Files::at(ports, paths.collect()).await?;
         for disk in written {
             let is_named = self.has(&files, disk);

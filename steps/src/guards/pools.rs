@@ -87,7 +87,7 @@ const RENAME: &str = "Rename its file, or move it out of the pool, and refresh t
 /// any more. A pool that was removed has no volumes.
 async fn removed_since(ports: &HostPorts, pool: &str, error: PortError) -> Result<(), Failure> {
     let listed = ports.storage.pools().await?;
-    if listed.iter().any(|other| other.name == pool) {
+    if listed.iter().any(|listed_pool| listed_pool.name == pool) {
         Err(error.into())
     } else {
         Ok(())

@@ -47,9 +47,9 @@ pub async fn unused_elsewhere(
             SharedBy::Claim => Some(claimant(cx, &ports, key).await?),
         },
     };
-    let look = |other| {
+    let look = |host| {
         let sought = &sought;
-        async move { sought.refusal(cx, &other).await }
+        async move { sought.refusal(cx, &host).await }
     };
     match other_hosts::first_answer(hosts, here, look).await {
         Some(refusal) => Err(refusal),

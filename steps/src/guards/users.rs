@@ -50,17 +50,17 @@ pub async fn users<'a>(
     all_paths.extend(below.values().flatten().cloned());
     all_paths.insert(volume.path.clone());
     let files = Files::at(ports, all_paths).await?;
-    let is = |path: &String| files.same(path, &volume.path).map_err(perhaps);
+    let is_volume = |path: &String| files.same(path, &volume.path).map_err(perhaps);
     let mut users = Vec::new();
     for (domain, paths) in named {
         let (mut layer, mut names) = (None, false);
         for path in paths {
-            if is(&path)? {
+            if is_volume(&path)? {
                 names = true;
                 continue;
             }
             for under in below.get(&path).into_iter().flatten() {
-                if is(under)? {
+                if is_volume(under)? {
                     layer = Some(path.clone());
                 }
             }
@@ -96,10 +96,11 @@ fn outside_of_pools(
     let in_pools = volumes.iter().filter(|v| !files::is_device(&v.path));
     let in_pools: BTreeSet<String> = in_pools.map(|v| files::plain(&v.path)).collect();
     let DisksByFormat { layered, raw } = disks_by_format(domains);
-    let outside = paths.difference(&in_pools);
-    let outside = outside.filter(|path| layered.contains(*path) || !raw.contains(*path));
-    let (disks, others) = outside.cloned().partition(|path| layered.contains(path));
-    let others: BTreeSet<String> = others;
+    let (disks, others): (_, BTreeSet<String>) = paths
+        .difference(&in_pools)
+        .filter(|path| layered.contains(*path) || !raw.contains(*path))
+        .cloned()
+        .partition(|path| layered.contains(path));
     OutsideFiles {
         disks,
         others: others
@@ -150,8 +151,8 @@ async fn paths(
                 };
                 if key == volume.key {
                     paths.insert(volume.path.clone());
-                } else if let Some(other) = ports.storage.volume(&key).await? {
-                    paths.insert(other.path);
+                } else if let Some(named) = ports.storage.volume(&key).await? {
+                    paths.insert(named.path);
                 }
             }
             DiskSource::Other(words) if words.contains(&volume.path) => {

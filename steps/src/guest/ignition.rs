@@ -30,18 +30,20 @@ pub fn check(config: &[u8]) -> Result<(), String> {
         let (line, column) = (error.line(), error.column());
         format!("it is not a JSON object of Ignition (line {line}, column {column})")
     })?;
-    let version = parsed.ignition.and_then(|ignition| ignition.version);
-    let version = version.ok_or("it has no `ignition.version`")?;
+    let version = parsed
+        .ignition
+        .and_then(|ignition| ignition.version)
+        .ok_or("it has no `ignition.version`")?;
     if is_known(&version) {
         Ok(())
     } else {
-        let shown: String = version
+        let printable: String = version
             .chars()
             .filter(|c| !c.is_control())
             .take(20)
             .collect();
         Err(format!(
-            "its `ignition.version` is {shown:?}, and guests read 3.x.y"
+            "its `ignition.version` is {printable:?}, and guests read 3.x.y"
         ))
     }
 }

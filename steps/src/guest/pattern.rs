@@ -75,8 +75,8 @@ pub fn compile(pattern: &str) -> Result<LinePattern, String> {
             // The crate's error shows the position over several lines; the last line says what is wrong.
             let words = error.to_string();
             let last = words.lines().last().unwrap_or_default();
-            let last = last.trim_start_matches("error: ");
-            Err(format!("the expression does not compile: {last}"))
+            let reason = last.trim_start_matches("error: ");
+            Err(format!("the expression does not compile: {reason}"))
         }
     }
 }
@@ -84,8 +84,8 @@ pub fn compile(pattern: &str) -> Result<LinePattern, String> {
 /// Compiles an expression that was recorded. One that an earlier version accepted and that would be refused
 /// now remains valid; its matching has the same budget. `None` if it does not compile at all.
 pub fn compile_recorded(pattern: &str) -> Option<LinePattern> {
-    let before = || build(pattern, COMPILED_BEFORE_MAX).ok().map(LinePattern);
-    compile(pattern).ok().or_else(before)
+    let with_former_limit = || build(pattern, COMPILED_BEFORE_MAX).ok().map(LinePattern);
+    compile(pattern).ok().or_else(with_former_limit)
 }
 
 fn build(pattern: &str, most: usize) -> Result<Regex, regex::Error> {

@@ -203,8 +203,8 @@ pub fn text_of_file(bytes: Vec<u8>) -> Result<String, InputProblem> {
     } else {
         bytes
     };
-    String::from_utf8(plain).map_err(|wrong| {
-        let problem = check_anew(wrong.as_bytes());
+    String::from_utf8(plain).map_err(|error| {
+        let problem = check_anew(error.as_bytes());
         problem.unwrap_or_else(|| InputProblem::new(NOT_UTF8, AS_UTF8))
     })
 }
@@ -320,8 +320,8 @@ fn text_of(bytes: &[u8]) -> Result<&str, InputProblem> {
 /// The form of a text: the longest of those that it begins with.
 fn form_of(text: &str) -> Option<&'static str> {
     let start: String = text.trim_start().chars().take(MIME_HEAD).collect();
-    let start = start.to_lowercase();
-    let forms = FORMS.iter().filter(|form| start.starts_with(**form));
+    let lower = start.to_lowercase();
+    let forms = FORMS.iter().filter(|form| lower.starts_with(**form));
     forms.copied().max_by_key(|form| form.len())
 }
 

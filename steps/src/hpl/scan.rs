@@ -49,7 +49,7 @@ impl HplFinding {
 
     fn explained(&self) -> (&'static str, &'static str) {
         let catalogue = Catalogue::get();
-        let known = match self.code.as_str() {
+        let explanation = match self.code.as_str() {
             "" => {
                 let words = catalogue.words(&self.line);
                 words.map(|words| (words.meaning.as_str(), words.remedy.as_str()))
@@ -59,7 +59,7 @@ impl HplFinding {
                 entry.map(|entry| (entry.meaning.as_str(), entry.remedy.as_str()))
             }
         };
-        known.unwrap_or_default()
+        explanation.unwrap_or_default()
     }
 
     /// The first finding in a stored line.

@@ -47,14 +47,14 @@ impl Bounds {
         length: Option<u64>,
         most: impl Fn(u64, u64) -> u64,
     ) -> Result<Self, Failure> {
-        let found = match length {
+        let pool_info = match length {
             Some(_) => None,
             None => ports.storage.pool(pool).await?,
         };
-        let left = found.map(|info| most(info.available, info.capacity));
+        let allowance = pool_info.map(|info| most(info.available, info.capacity));
         Ok(Self {
-            left,
-            allowed: left.unwrap_or_default(),
+            left: allowance,
+            allowed: allowance.unwrap_or_default(),
             place: format!("pool {pool} of {}", ports.host.name()),
         })
     }
@@ -64,15 +64,15 @@ impl Bounds {
     /// # Errors
     /// Blocked, once the limit is exceeded.
     pub(super) fn take(&mut self, piece: &Bytes) -> Result<(), Failure> {
-        let Some(left) = &mut self.left else {
+        let Some(allowance) = &mut self.left else {
             return Ok(());
         };
         let data = parts(piece).iter().fold(0_u64, |sum, part| match part {
             PiecePart::Data(bytes) => sum.saturating_add(bytes.len() as u64),
             PiecePart::Hole(_) => sum,
         });
-        match left.checked_sub(data) {
-            Some(rest) => *left = rest,
+        match allowance.checked_sub(data) {
+            Some(rest) => *allowance = rest,
             None => return Err(self.exceeded()),
         }
         Ok(())

@@ -101,9 +101,9 @@ impl Claim {
         claim: &sidecar::SidecarClaim,
     ) -> Result<(), Failure> {
         let _turn = self.turns.take(ports.host.name()).await;
-        let found = sidecar::hold(cx, ports, volume).await?;
-        let others = found.and_then(|found| found.claim);
-        if others.is_some_and(|other| other.entity != claim.entity) {
+        let sidecar = sidecar::hold(cx, ports, volume).await?;
+        let recorded = sidecar.and_then(|sidecar| sidecar.claim);
+        if recorded.is_some_and(|recorded| recorded.entity != claim.entity) {
             return Err(sidecar::claimed(ports, volume));
         }
         sidecar::write(ports, volume, claim, None).await
@@ -116,7 +116,7 @@ impl Claim {
         params: &Params,
     ) -> Result<RequestedImage, Failure> {
         let source = params.source(&self.source).await?;
-        identity::desired_image(cx, (source.as_ref(), ports), params).await
+        identity::desired_image(cx, source.as_ref(), ports, params).await
     }
 
     async fn find(
@@ -151,7 +151,7 @@ impl Step for Claim {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let source = params.source(&self.source).await?;
-        let request = identity::desired_image(cx, (source.as_ref(), &ports), params).await?;
+        let request = identity::desired_image(cx, source.as_ref(), &ports, params).await?;
         let place = self.find(cx, &ports, params, &request).await?;
         match settled(place, &request) {
             Some(output) => Ok(Observed::Present(output)),

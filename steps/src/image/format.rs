@@ -43,15 +43,19 @@ fn not_a_disk(head: &[u8]) -> Option<Unfit> {
         return Some(Unfit::Packed(disk.name));
     }
     let mut formats = FORMATS.iter().filter(|format| format.has_mark(head));
-    let other = formats.next().map(|format| format.name);
     let page = || is_page(head).then_some("a web page or another text");
     let skippable = || is_skippable_frame(head).then_some("compressed by zstd or lz4: unpack it");
     let lzma = || is_lzma(head).then_some("compressed by lzma: unpack it");
     let zlib = || is_zlib(head).then_some("compressed by zlib: unpack it");
     let text = || is_text(head).then_some("a text");
-    let other = other.or_else(page).or_else(skippable);
-    let other = other.or_else(lzma).or_else(zlib);
-    other.or_else(text).map(Unfit::Other)
+    let format = formats.next().map(|format| format.name);
+    format
+        .or_else(page)
+        .or_else(skippable)
+        .or_else(lzma)
+        .or_else(zlib)
+        .or_else(text)
+        .map(Unfit::Other)
 }
 
 /// Whether it begins with an angle bracket, behind a byte order mark and white space: also a page in another

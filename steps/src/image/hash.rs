@@ -77,7 +77,8 @@ impl RunningHash {
 /// Reads the whole source to hash it, but no more than the image's pool could hold.
 pub(super) async fn hash_source(
     cx: &StepContext,
-    (source, ports): (&dyn ImageSource, &HostPorts),
+    source: &dyn ImageSource,
+    ports: &HostPorts,
     params: &Params,
     what: &str,
 ) -> Result<Hash, Failure> {
@@ -104,12 +105,12 @@ pub(super) async fn hash_source(
 
 /// The failure of a source that ended while it was hashed. Saves how far it was read.
 async fn ended_early(cx: &StepContext, failure: Failure, read: u64) -> Result<Failure, Failure> {
-    let before = cx.saved().await?;
+    let read_before = cx.saved().await?;
     cx.save(&read).await?;
     let remedy = from_start::HASH;
     Ok(StartRead {
         read,
-        before,
+        before: read_before,
         remedy,
     }
     .explained(cx, failure))

@@ -32,7 +32,8 @@ pub(super) struct RequestedImage {
 /// in full, unless a checksum is given.
 pub(super) async fn desired_image(
     cx: &StepContext,
-    (source, ports): (&dyn ImageSource, &HostPorts),
+    source: &dyn ImageSource,
+    ports: &HostPorts,
     params: &Params,
 ) -> Result<RequestedImage, Failure> {
     if let Some(sha256) = params.expected()? {
@@ -50,8 +51,8 @@ pub(super) async fn desired_image(
         url = %params.url,
         "the image is read in full before each use: its server gives neither ETag nor Last-Modified; set imageChecksum"
     );
-    let read = hash_source(cx, (source, ports), params, UNKNOWN).await?;
-    Ok(by_hash(params, read.to_string()))
+    let hash = hash_source(cx, source, ports, params, UNKNOWN).await?;
+    Ok(by_hash(params, hash.to_string()))
 }
 
 const UNKNOWN: &str = "reading the image in full: its server gives neither ETag nor Last-Modified (set imageChecksum)";

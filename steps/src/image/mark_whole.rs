@@ -58,15 +58,15 @@ impl Step for MarkWhole {
         let image = self.inspect(cx, params).await?;
         let ports = self.hosts.host(&params.host).await?;
         let sidecar = sidecar::read(&ports, &cx.journal_id, &image.key).await?;
-        let own = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
+        let is_ours = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
         let marked = sidecar.and_then(|sidecar| sidecar.whole) == Some(Mark::of(&image));
-        if own && marked {
+        if is_ours && marked {
             // An earlier attempt may have ended between the write and the sync.
             ports.storage.sync(&sidecar::key(&image.key)).await?;
         }
         // An image that another program brought has that program's mark, or none.
-        let found = claimed(cx)?.whole.is_some();
-        Ok(if marked || found && !own {
+        let was_whole = claimed(cx)?.whole.is_some();
+        Ok(if marked || was_whole && !is_ours {
             Observed::Present(image)
         } else {
             Observed::Needed

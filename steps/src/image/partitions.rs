@@ -102,25 +102,25 @@ fn gpt_end(head: &[u8]) -> Option<u64> {
 
 /// The entries of a GPT on a disk with such sectors, as far as header and entries are what their checksums say.
 fn gpt_entries(head: &[u8], sector: u64) -> Option<impl Iterator<Item = &[u8]>> {
-    let header = head.get(usize::try_from(sector).ok()?..)?;
-    let length = usize::try_from(le32(header, 12)?).ok()?;
-    let header = header.get(..length.max(GPT_HEADER))?;
+    let rest = head.get(usize::try_from(sector).ok()?..)?;
+    let length = usize::try_from(le32(rest, 12)?).ok()?;
+    let header = rest.get(..length.max(GPT_HEADER))?;
     if !header.starts_with(GPT_MARK) || header_checksum(header) != le32(header, 16)? {
         return None;
     }
-    let at = usize::try_from(le64(header, 72)?.checked_mul(sector)?).ok()?;
+    let start = usize::try_from(le64(header, 72)?.checked_mul(sector)?).ok()?;
     let count = usize::try_from(le32(header, 80)?).ok()?;
     let size = usize::try_from(le32(header, 84)?).ok()?;
-    let entries = head.get(at..)?.get(..count.checked_mul(size)?)?;
+    let entries = head.get(start..)?.get(..count.checked_mul(size)?)?;
     let is_whole = size >= GPT_ENTRY && checksum(&[entries]) == le32(header, 88)?;
     is_whole.then(|| entries.chunks(size))
 }
 
 /// The checksum of a header, whose own field counts as zero.
 fn header_checksum(header: &[u8]) -> u32 {
-    let before = header.get(..16).unwrap_or_default();
+    let preceding = header.get(..16).unwrap_or_default();
     let behind = header.get(20..).unwrap_or_default();
-    checksum(&[before, &[0; 4], behind])
+    checksum(&[preceding, &[0; 4], behind])
 }
 
 fn checksum(parts: &[&[u8]]) -> u32 {

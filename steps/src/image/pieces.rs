@@ -19,19 +19,19 @@ pub(super) enum PiecePart {
 /// Splits a piece into long runs of zeros and other bytes.
 pub(super) fn parts(piece: &Bytes) -> Vec<PiecePart> {
     let mut parts = Vec::new();
-    let mut at = 0;
-    while at < piece.len() {
-        let is_hole = hole_at(piece, at);
-        let mut end = at;
+    let mut start = 0;
+    while start < piece.len() {
+        let is_hole = hole_at(piece, start);
+        let mut end = start;
         while end < piece.len() && hole_at(piece, end) == is_hole {
             end = end.saturating_add(HOLE).min(piece.len());
         }
         parts.push(if is_hole {
-            PiecePart::Hole(end.saturating_sub(at) as u64)
+            PiecePart::Hole(end.saturating_sub(start) as u64)
         } else {
-            PiecePart::Data(piece.slice(at..end))
+            PiecePart::Data(piece.slice(start..end))
         });
-        at = end;
+        start = end;
     }
     parts
 }

@@ -41,17 +41,17 @@ pub(super) struct ImageSearch<'a> {
 impl ImageSearch<'_> {
     /// The image's place: the desired name, or the alternative name if that is taken.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
-        let own = other_name(self.params, &self.request.identity);
+        let alternative = other_name(self.params, &self.request.identity);
         // A reserved name is never an image's, whatever its URL says, and no file system takes a longer one.
         let free = |name: &&VolumeKey| {
             !names::is_reserved(&name.name) && !identity::is_too_long(&name.name)
         };
-        for name in [&self.params.volume, &own].into_iter().filter(free) {
+        for name in [&self.params.volume, &alternative].into_iter().filter(free) {
             if let Some(place) = self.judge(name).await? {
                 return Ok(place);
             }
         }
-        Err(guards::not_ours(self.ports, &own))
+        Err(guards::not_ours(self.ports, &alternative))
     }
 
     /// Judges one name; `None` if it is taken by another image.
@@ -68,8 +68,8 @@ impl ImageSearch<'_> {
 
     /// Judges a file that no vsiflow uploaded, or whose claim was deleted.
     async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<ImagePlace>, Failure> {
-        let known = self.recorded().filter(|image| unchanged(image, volume));
-        match known {
+        let recorded = self.recorded().filter(|image| unchanged(image, volume));
+        match recorded {
             Some(image) => Ok(Some(ImagePlace::Whole(Box::new(image)))),
             None => self.by_hash(volume).await,
         }
@@ -93,13 +93,13 @@ impl ImageSearch<'_> {
         };
         let size = volume.as_ref().map_or(0, |volume| volume.physical);
         let same = claim.identity == self.request.identity;
-        let own = claim.entity == self.cx.entity.to_string();
+        let is_claimant = claim.entity == self.cx.entity.to_string();
         let name = || name.clone();
         match (sidecar.whole, volume) {
-            (None, _) if same && own => Ok(Some(ImagePlace::Ours(name()))),
+            (None, _) if same && is_claimant => Ok(Some(ImagePlace::Ours(name()))),
             // One machine known by two names.
             (None, _) if same => Err(sidecar::claimed(self.ports, &name())),
-            (None, _) if own => Ok(Some(ImagePlace::Outdated {
+            (None, _) if is_claimant => Ok(Some(ImagePlace::Outdated {
                 volume: name(),
                 size,
             })),
@@ -139,12 +139,12 @@ impl ImageSearch<'_> {
             return Ok(None);
         };
         let (cx, key) = (self.cx, &volume.key);
-        let found = verify::hash(cx, self.ports, key, Bytes::OfDisk).await?;
-        let Some(found) = found.filter(|found| found.sha256 == expected) else {
+        let hashed = verify::hash(cx, self.ports, key, Bytes::OfDisk).await?;
+        let Some(hashed) = hashed.filter(|hashed| hashed.sha256 == expected) else {
             return Ok(None);
         };
         let identity = self.request.identity.clone();
-        let image = verify::base_image(self.ports, self.params, found, identity).await?;
+        let image = verify::base_image(self.ports, self.params, hashed, identity).await?;
         Ok(Some(ImagePlace::Whole(Box::new(image))))
     }
 
@@ -160,9 +160,8 @@ impl ImageSearch<'_> {
         if length.is_some_and(|length| length != volume.physical) {
             return Ok(None);
         }
-        let from = (self.source, self.ports);
-        let what = "comparing with the source";
-        let read = hash_source(self.cx, from, self.params, what);
-        Ok(Some(read.await?.to_string()))
+        let activity = "comparing with the source";
+        let hash = hash_source(self.cx, self.source, self.ports, self.params, activity).await?;
+        Ok(Some(hash.to_string()))
     }
 }

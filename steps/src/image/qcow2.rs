@@ -202,8 +202,9 @@ pub fn backing(head: &[u8]) -> Result<Option<String>, Unfit> {
     }
     let place = |number: u64| usize::try_from(number).map_err(|_| Unfit::Version);
     let (from, length) = (place(at)?, place(u64::from(length))?);
-    let name = head.get(from..from.saturating_add(length));
-    let name = name.ok_or(Unfit::Version)?;
+    let name = head
+        .get(from..from.saturating_add(length))
+        .ok_or(Unfit::Version)?;
     Ok(Some(host_text::read(name).into_owned()))
 }
 
@@ -220,12 +221,13 @@ fn features(incompatible: u64) -> Result<(), Unfit> {
 /// Checks the header's extensions, as far as they are within `head`. QEMU reads none that ends beyond the first
 /// cluster.
 fn check_extensions(head: &[u8], start: usize, cluster: u64) -> Result<(), Unfit> {
-    let mut at = start;
-    while (at as u64) < cluster
-        && let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4)))
+    let mut position = start;
+    while (position as u64) < cluster
+        && let (Ok(kind), Ok(length)) =
+            (be32(head, position), be32(head, position.saturating_add(4)))
     {
         let length = usize::try_from(length).map_err(|_| Unfit::Version)?;
-        let content = at.saturating_add(8);
+        let content = position.saturating_add(8);
         if content.saturating_add(length) as u64 > cluster {
             return Err(Unfit::Version);
         }
@@ -240,7 +242,7 @@ fn check_extensions(head: &[u8], start: usize, cluster: u64) -> Result<(), Unfit
             _ => {}
         }
         let padded = length.checked_next_multiple_of(8).ok_or(Unfit::Version)?;
-        at = content.saturating_add(padded);
+        position = content.saturating_add(padded);
     }
     Ok(())
 }
@@ -257,15 +259,15 @@ fn check_encryption(head: &[u8]) -> Result<(), Unfit> {
 
 /// Checks the extension that lists bitmaps, which counts only as long as its feature bit is set.
 fn check_bitmaps(head: &[u8], content: Range<usize>, cluster: u64) -> Result<(), Unfit> {
-    let at = content.start;
+    let position = content.start;
     if content.len() != BITMAPS_LEN {
         return Err(Unfit::Contradiction("its list of bitmaps is cut short"));
     }
     let counts = be64(head, 88).is_ok_and(|autoclear| autoclear & AUTOCLEAR_BITMAPS != 0);
-    let (bitmaps, reserved) = (be32(head, at), be32(head, at.saturating_add(4)));
+    let (bitmaps, reserved) = (be32(head, position), be32(head, position.saturating_add(4)));
     let (size, place) = (
-        be64(head, at.saturating_add(8)),
-        be64(head, at.saturating_add(16)),
+        be64(head, position.saturating_add(8)),
+        be64(head, position.saturating_add(16)),
     );
     let is_wrong = !bitmaps.is_ok_and(|count| BITMAPS.contains(&count))
         || reserved != Ok(0)
@@ -280,35 +282,40 @@ fn check_bitmaps(head: &[u8], content: Range<usize>, cluster: u64) -> Result<(),
 /// The place and length of the list of bitmaps, if that counts. The header was found to be right.
 fn bitmaps(head: &[u8]) -> Option<(u64, u64)> {
     let counts = be32(head, 4) == Ok(3) && be64(head, 88).ok()? & AUTOCLEAR_BITMAPS != 0;
-    let mut at = usize::try_from(be32(head, 100).ok()?)
+    let mut position = usize::try_from(be32(head, 100).ok()?)
         .ok()
         .filter(|_| counts)?;
     loop {
-        let (kind, length) = (be32(head, at).ok()?, be32(head, at.checked_add(4)?).ok()?);
+        let (kind, length) = (
+            be32(head, position).ok()?,
+            be32(head, position.checked_add(4)?).ok()?,
+        );
         match kind {
             EXTENSION_END => return None,
             EXTENSION_BITMAPS => {
-                let size = be64(head, at.checked_add(16)?).ok()?;
-                return Some((be64(head, at.checked_add(24)?).ok()?, size));
+                let size = be64(head, position.checked_add(16)?).ok()?;
+                return Some((be64(head, position.checked_add(24)?).ok()?, size));
             }
             _ => {
                 let padded = usize::try_from(length).ok()?.checked_next_multiple_of(8)?;
-                at = at.checked_add(8)?.checked_add(padded)?;
+                position = position.checked_add(8)?.checked_add(padded)?;
             }
         }
     }
 }
 
 fn be32(bytes: &[u8], at: usize) -> Result<u32, Unfit> {
-    let found = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
-    found
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<4>())
         .map(|four| u32::from_be_bytes(*four))
         .ok_or(Unfit::Version)
 }
 
 fn be64(bytes: &[u8], at: usize) -> Result<u64, Unfit> {
-    let found = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
-    found
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<8>())
         .map(|eight| u64::from_be_bytes(*eight))
         .ok_or(Unfit::Version)
 }

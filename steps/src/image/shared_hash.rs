@@ -49,28 +49,28 @@ impl SharedHashes {
             self.forget_unshared();
             return hash.add(piece.clone()).await;
         }
-        let after = self.after(&hash, piece);
-        let known = after.get_or_try_init(|| hash.add(piece.clone())).await?;
-        Ok(known.clone())
+        let result = self.after(&hash, piece);
+        let hashed = result.get_or_try_init(|| hash.add(piece.clone())).await?;
+        Ok(hashed.clone())
     }
 
     fn after(&self, hash: &RunningHash, piece: &Bytes) -> Arc<OnceCell<RunningHash>> {
-        let before = hash.serialized();
+        let state = hash.serialized();
         let mut pieces = self.pieces();
-        if let Some(known) = pieces.iter().find(|known| known.is(&before, piece)) {
-            return known.after.clone();
+        if let Some(hashed) = pieces.iter().find(|hashed| hashed.is(&state, piece)) {
+            return hashed.after.clone();
         }
         forget_unshared(&mut pieces);
         if pieces.len() >= REMEMBERED {
             pieces.pop_front();
         }
-        let after = Arc::default();
+        let result = Arc::default();
         pieces.push_back(HashedPiece {
-            before,
+            before: state,
             piece: piece.clone(),
-            after: Arc::clone(&after),
+            after: Arc::clone(&result),
         });
-        after
+        result
     }
 
     /// Releases all pieces; an upload that still sends one hashes it again.
@@ -89,7 +89,7 @@ impl SharedHashes {
 
 /// Drops pieces that no upload holds any more: they cannot come again.
 fn forget_unshared(pieces: &mut VecDeque<HashedPiece>) {
-    pieces.retain(|known| !known.piece.is_unique());
+    pieces.retain(|hashed| !hashed.piece.is_unique());
 }
 
 #[cfg(test)]

@@ -115,8 +115,7 @@ pub(crate) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
 /// The length in bytes of this journal's sidecars: 4 KiB and up to 1 MiB more, derived from the journal's
 /// ID.
 fn length(journal: &str) -> u64 {
-    let own = Hash::of(journal.as_bytes()).0;
-    let [a, b, c, ..] = own;
+    let [a, b, c, ..] = Hash::of(journal.as_bytes()).0;
     let place = u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]) & 0x000f_ffff;
     place.saturating_add(2 * LENGTH as u64)
 }
@@ -131,7 +130,7 @@ pub async fn read(
     image: &VolumeKey,
 ) -> Result<Option<Sidecar>, Failure> {
     let key = key(image);
-    let Some(found) = ports.storage.volume(&key).await? else {
+    let Some(volume) = ports.storage.volume(&key).await? else {
         return Ok(None);
     };
     let bytes = match ports.storage.read(&key, 0, LENGTH as u64).await {
@@ -148,7 +147,7 @@ pub async fn read(
     let whole = bytes.get(HALF..).and_then(part);
     let ours = match &claim {
         Some(claim) => claim.journal == journal,
-        None => found.physical == length(journal),
+        None => volume.physical == length(journal),
     };
     Ok(Some(Sidecar {
         ours,

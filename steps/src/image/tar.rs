@@ -16,17 +16,19 @@ const DISKS: [&str; 8] = [
 /// The archive that begins with these bytes, with the file in it that may be the disk.
 pub(super) fn read(head: &[u8]) -> Option<Unfit> {
     let mut names = Vec::new();
-    let mut at = 0_usize;
+    let mut position = 0_usize;
     while names.len() < ENTRIES_MAX
-        && let Some(header) = head.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>())
+        && let Some(header) = head
+            .get(position..)
+            .and_then(|rest| rest.first_chunk::<BLOCK>())
         && is_header(header)
     {
         names.extend(name_of(header));
-        at = at
+        position = position
             .saturating_add(BLOCK)
             .saturating_add(length_of_content(header));
     }
-    if at == 0 {
+    if position == 0 {
         return None;
     }
     let is_disk = |name: &&String| DISKS.iter().any(|end| name.ends_with(end));
@@ -39,10 +41,10 @@ pub(super) fn read(head: &[u8]) -> Option<Unfit> {
     } else {
         "a tar archive"
     };
-    let shown = |name: &str| host_text::shown(hpl::cut(name, NAME_MAX)).into_owned();
+    let printable = |name: &str| host_text::shown(hpl::cut(name, NAME_MAX)).into_owned();
     let disks: Vec<_> = names.iter().filter(is_disk).take(2).collect();
     if let [first, second] = disks.as_slice() {
-        let (first, second) = (shown(first), shown(second));
+        let (first, second) = (printable(first), printable(second));
         return Some(Unfit::Archives {
             kind,
             first,
@@ -52,7 +54,7 @@ pub(super) fn read(head: &[u8]) -> Option<Unfit> {
     let disk = disks.first().copied().or(names.first());
     Some(Unfit::Archive {
         kind,
-        entry: shown(disk.map_or("the disk", String::as_str)),
+        entry: printable(disk.map_or("the disk", String::as_str)),
     })
 }
 

@@ -247,16 +247,15 @@ impl TrackRecorder<'_> {
 
     /// Reads the volume's length and records the position; returns whether there was progress.
     pub(super) async fn inspect(&mut self) -> Result<bool, Failure> {
-        let found = self.ports.storage.volume(self.key).await?;
-        let Some(found) = found else {
+        let Some(volume) = self.ports.storage.volume(self.key).await? else {
             // An upload into a deleted volume would continue forever without an error from the host.
             return Err(self.lost("the volume vanished"));
         };
-        if found.physical < self.longest {
+        if volume.physical < self.longest {
             return Err(self.lost("the volume became shorter"));
         }
-        self.longest = found.physical;
-        self.record(found.physical).await
+        self.longest = volume.physical;
+        self.record(volume.physical).await
     }
 
     /// Records the newest position up to `until`; returns whether there was one.

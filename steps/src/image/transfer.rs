@@ -108,14 +108,14 @@ impl Upload<'_> {
         promised: Option<String>,
         sent: Sent,
     ) -> Result<Sent, Failure> {
-        let found = sent.sha256.to_string();
-        let Some(promised) = promised.filter(|promised| *promised != found) else {
+        let received = sent.sha256.to_string();
+        let Some(promised) = promised.filter(|promised| *promised != received) else {
             return Ok(sent);
         };
         self.cx.save(&()).await?;
         self.remove().await?;
         let message =
-            format!("the source names the image by its SHA-256 {promised}, and gave {found}");
+            format!("the source names the image by its SHA-256 {promised}, and gave {received}");
         Err(error::SOURCE_MISMATCH
             .failure(message)
             .of_object(&self.params.url))
@@ -128,19 +128,21 @@ impl Upload<'_> {
         place: UploadPosition,
         volume: &VolumeInfo,
     ) -> Result<TransferBegun, Failure> {
-        let known = checkpoint.source.clone();
+        let recorded_source = checkpoint.source.clone();
         let url = &self.params.url;
-        let opening = self
-            .source
-            .open_at(url, place.position, known.validator.as_deref());
+        let opening =
+            self.source
+                .open_at(url, place.position, recorded_source.validator.as_deref());
         let mut stream = self.opened(opening.await).await?;
-        if stream.starts_at() > 0 && is_other_length(stream.info(), &known) {
+        if stream.starts_at() > 0 && is_other_length(stream.info(), &recorded_source) {
             // A part that the server counts otherwise than the whole: only the whole shows what is right.
             stream = self.source.open(url).await?;
         }
         let starts_at = stream.starts_at();
-        let mut pieces =
-            ContentPieces::new(self.checked(stream, &known, volume).await?, self.piece());
+        let mut pieces = ContentPieces::new(
+            self.checked(stream, &recorded_source, volume).await?,
+            self.piece(),
+        );
         if starts_at != place.position && !self.skip(&mut pieces, &place, &mut checkpoint).await? {
             return Err(self.discard(volume.physical).await?);
         }
@@ -173,9 +175,10 @@ impl Upload<'_> {
         known: &SourceInfo,
         volume: &VolumeInfo,
     ) -> Result<Box<dyn ImageStream>, Failure> {
-        let now = stream.info();
-        let other_version = now.validator != known.validator && self.params.expected()?.is_none();
-        if other_version || is_other_length(now, known) {
+        let current = stream.info();
+        let other_version =
+            current.validator != known.validator && self.params.expected()?.is_none();
+        if other_version || is_other_length(current, known) {
             return Err(self.discard(volume.physical).await?);
         }
         Ok(stream)
@@ -190,14 +193,14 @@ impl Upload<'_> {
     ) -> Result<bool, Failure> {
         let (mut hash, mut read) = (RunningHash::default(), 0_u64);
         while read < place.position {
-            let left = place.position.saturating_sub(read);
-            let piece = match pieces.next_within(left).await {
+            let remaining = place.position.saturating_sub(read);
+            let piece = match pieces.next_within(remaining).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return Ok(false),
                 Err(cause) => {
-                    let before = checkpoint.note_end(read).unwrap_or(place.position);
+                    let read_before = checkpoint.note_end(read).unwrap_or(place.position);
                     self.cx.save(checkpoint).await?;
-                    return Err(self.reread(cause.into(), read, before));
+                    return Err(self.reread(cause.into(), read, read_before));
                 }
             };
             read = read.saturating_add(piece.len() as u64);
@@ -249,11 +252,7 @@ impl Upload<'_> {
         let info = stream.info().clone();
         let mut pieces = ContentPieces::new(stream, self.piece());
         let first = self.head(&mut pieces, &info).await?;
-        let identity = identity::of_source(self.params, &info)?;
-        let identity = match identity {
-            Some(identity) => identity,
-            None => claim.identity,
-        };
+        let identity = identity::of_source(self.params, &info)?.unwrap_or(claim.identity);
         self.cx.save(&()).await?;
         self.remove().await?;
         let new_claim = sidecar::claim_of(self.cx, &identity);
@@ -315,8 +314,8 @@ impl Upload<'_> {
     async fn send(&self, mut begun: TransferBegun) -> Result<Sent, Failure> {
         let (from, info) = (begun.from.position, begun.checkpoint.source.clone());
         let identity = begun.checkpoint.identity.clone();
-        let left = info.length.map(|length| length.saturating_sub(from));
-        if left == Some(0) {
+        let remaining = info.length.map(|length| length.saturating_sub(from));
+        if remaining == Some(0) {
             return Ok(Sent {
                 size: from,
                 sha256: begun.from.hash.end(),
@@ -337,7 +336,7 @@ impl Upload<'_> {
         };
         let bounds = Bounds::of_room(self.ports, &self.key.pool, info.length).await?;
         let (storage, transfer) = (&self.ports.storage, self.ports.transfer);
-        let mut sink = storage.fill(self.key, from, left, transfer).await?;
+        let mut sink = storage.fill(self.key, from, remaining, transfer).await?;
         recorder.written = sink.written();
         let behind = WriteBehind {
             cx: self.cx,
@@ -380,10 +379,10 @@ impl Upload<'_> {
                 return Err(failure);
             }
             Broken::Source(failure) if begun.reread => {
-                let read = track.sent();
-                let before = recorder.checkpoint.note_end(read).unwrap_or(from);
+                let bytes_read = track.sent();
+                let read_before = recorder.checkpoint.note_end(bytes_read).unwrap_or(from);
                 self.cx.save(&recorder.checkpoint).await?;
-                self.reread(failure, read, before)
+                self.reread(failure, bytes_read, read_before)
             }
             Broken::Source(failure) => failure,
             Broken::Stopped => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
@@ -419,9 +418,9 @@ impl Upload<'_> {
         let reading = async { Ok(self.read_all(begun, bounds, read_one).await) };
         let hashing = self.hash_all(from.clone(), read, hashed_one);
         let sending = async {
-            let mut hashed = hashed;
+            let mut hashed_pieces = hashed;
             let mut reached = from;
-            while let Some((piece, place)) = hashed.recv().await {
+            while let Some((piece, place)) = hashed_pieces.recv().await {
                 track.room(piece.len() as u64).await;
                 let dense = dense_until.saturating_sub(reached.position);
                 let sent = self.send_parts(sink, &piece, dense).await;

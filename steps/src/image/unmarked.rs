@@ -59,16 +59,16 @@ fn has_codes(packed: &[u8]) -> bool {
     let Some(count) = counts() else {
         return false;
     };
-    let mut taken = 0_u32;
-    for at in (0..count).map(|index| LENGTHS_AT.saturating_add(index.saturating_mul(3))) {
-        match number(at, 3) {
+    let mut parts = 0_u32;
+    for place in (0..count).map(|index| LENGTHS_AT.saturating_add(index.saturating_mul(3))) {
+        match number(place, 3) {
             Some(0) => {}
             // Of a whole of 128 parts, a code of so many bits takes one half for each bit.
-            Some(length) => taken = taken.saturating_add(128 >> length),
+            Some(length) => parts = parts.saturating_add(128 >> length),
             None => return false,
         }
     }
-    taken == 128
+    parts == 128
 }
 
 /// The number in so many bits from a bit on, the lowest first.

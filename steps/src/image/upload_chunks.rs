@@ -96,9 +96,9 @@ impl Step for UploadChunks {
             interval: self.interval,
             hashes: &self.hashes,
         };
-        let sent = upload.bring().await;
+        let brought = upload.bring().await;
         self.hashes.forget();
-        let sent = sent?;
+        let sent = brought?;
         Ok(Done::created(Output {
             sha256: Some(sent.sha256.to_string()),
             size: sent.size,

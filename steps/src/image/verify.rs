@@ -108,15 +108,15 @@ impl VerifyImage {
             interval: transfer::INTERVAL,
             hashes: &SharedHashes::default(),
         };
-        let again = upload.bring().await?;
-        let sha256 = again.sha256.to_string();
-        let along = read_along(ports, key, again.along.as_ref()).await?;
-        let found = match along.filter(|found| found.sha256 == sha256) {
+        let resent = upload.bring().await?;
+        let sha256 = resent.sha256.to_string();
+        let along = read_along(ports, key, resent.along.as_ref()).await?;
+        let hashed = match along.filter(|hashed| hashed.sha256 == sha256) {
             None => hash(cx, ports, key, Bytes::OfDisk).await?,
             along => along,
         };
-        match found {
-            Some(found) if found.sha256 == sha256 => Ok((found, again.identity)),
+        match hashed {
+            Some(found) if found.sha256 == sha256 => Ok((found, resent.identity)),
             _ => {
                 cx.save(&()).await?;
                 Err(error::VERIFICATION
@@ -205,8 +205,7 @@ async fn read_along(
     let Some(along) = along else {
         return Ok(None);
     };
-    let volume = ports.storage.volume(key).await?;
-    let volume = volume.filter(|volume| along.is_of(volume));
+    let volume = (ports.storage.volume(key).await?).filter(|volume| along.is_of(volume));
     Ok(volume.map(|volume| Hashed {
         sha256: along.sha256.clone(),
         volume,

@@ -102,8 +102,8 @@ impl FileBytes for VolumeBytes<'_> {
     }
 
     async fn exactly(&mut self, at: u64, length: u64) -> Result<Bytes, Judged> {
-        let read = self.ports.storage.read(self.key, at, length).await;
-        let bytes = read.map_err(|error| Judged::Unread(error.into()))?;
+        let content = self.ports.storage.read(self.key, at, length).await;
+        let bytes = content.map_err(|error| Judged::Unread(error.into()))?;
         if bytes.len() as u64 == length {
             Ok(bytes)
         } else {
@@ -133,10 +133,10 @@ impl FileBytes for SourceBytes<'_> {
             let why = "the source cannot be read at an offset, or has another image now";
             Judged::Unread(crate::error::SOURCE_CHANGED.failure(why))
         };
-        let known = Some(self.validator);
-        let opened = self.source.open_at(self.url, at, known).await;
+        let validator = Some(self.validator);
+        let opened = self.source.open_at(self.url, at, validator).await;
         let mut stream = opened.map_err(unread)?;
-        if stream.starts_at() != at || stream.info().validator.as_deref() != known {
+        if stream.starts_at() != at || stream.info().validator.as_deref() != validator {
             return Err(not_here());
         }
         let mut bytes = Vec::new();

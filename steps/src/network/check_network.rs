@@ -83,9 +83,10 @@ pub async fn obstacle(
 
 async fn supported(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let lacks = |message: String| {
-        let failure = error::NETWORK_UNSUPPORTED.failure(message);
-        let failure = failure.on_host(ports.host.name());
-        Err(failure.of_object(object(&params.name)))
+        Err(error::NETWORK_UNSUPPORTED
+            .failure(message)
+            .on_host(ports.host.name())
+            .of_object(object(&params.name)))
     };
     if params.vlan.is_some() {
         let version = ports.host.facts().await?.libvirt_version;
@@ -113,26 +114,26 @@ async fn free(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let Some(subnet) = &params.subnet else {
         return Ok(());
     };
-    let own = Ipv4Net::new(subnet.gateway, subnet.prefix);
-    let own = own.map_err(|error| Failure::defect(error.to_string()))?;
-    let taken = |by: String| {
-        let message = format!("{} overlaps {by}", own.trunc());
-        let failure = error::NETWORK_OVERLAP.failure(message);
-        let failure = failure.on_host(ports.host.name());
-        Err(failure.of_object(object(&params.name)))
+    let range = Ipv4Net::new(subnet.gateway, subnet.prefix)
+        .map_err(|error| Failure::defect(error.to_string()))?;
+    let overlaps = |used_by: String| {
+        let message = format!("{} overlaps {used_by}", range.trunc());
+        Err(error::NETWORK_OVERLAP
+            .failure(message)
+            .on_host(ports.host.name())
+            .of_object(object(&params.name)))
     };
     for network in ports.networks.networks().await? {
-        let subnets = network.shape.subnets.iter();
-        let mut subnets = subnets.filter_map(|cidr| cidr.parse::<Ipv4Net>().ok());
-        if let Some(other) = subnets.find(|other| overlap(&own, other)) {
-            let by = format!("{} of network {}", other.trunc(), network.name);
-            return taken(by);
+        let mut subnets =
+            (network.shape.subnets.iter()).filter_map(|cidr| cidr.parse::<Ipv4Net>().ok());
+        if let Some(used) = subnets.find(|used| overlap(&range, used)) {
+            return overlaps(format!("{} of network {}", used.trunc(), network.name));
         }
     }
     // If the host does not report its routes, libvirt checks them itself before it starts the network.
     let routes = ports.networks.routes().await?.unwrap_or_default();
-    if let Some(route) = routes.iter().find(|route| overlap(&own, &route.to)) {
-        return taken(match route.device.as_str() {
+    if let Some(route) = routes.iter().find(|route| overlap(&range, &route.to)) {
+        return overlaps(match route.device.as_str() {
             "" => format!("the host's own address {}", route.to.addr()),
             device => format!("{}, which the host reaches through {device}", route.to),
         });

@@ -58,9 +58,9 @@ async fn own(
     params: &Params,
 ) -> Result<Option<(NetworkInfo, Uuid)>, Failure> {
     let uuid = own_uuid(cx);
-    let found = ports.networks.network(&params.name).await?;
-    let found = found.filter(|network| network.shape.uuid == Some(uuid));
-    Ok(found.map(|network| (network, uuid)))
+    let network = (ports.networks.network(&params.name).await?)
+        .filter(|network| network.shape.uuid == Some(uuid));
+    Ok(network.map(|network| (network, uuid)))
 }
 
 /// Checks that nothing on the host uses the network, immediately before it is deleted.
@@ -100,7 +100,7 @@ async fn unused(cx: &StepContext, ports: &HostPorts, network: &NetworkInfo) -> R
     // A bridge that belongs to the host may serve other networks too.
     let makes_bridge = !network.shape.subnets.is_empty();
     match networks.iter().find(on_bridge).filter(|_| makes_bridge) {
-        Some(other) => Err(in_use(object(&other.name))),
+        Some(user) => Err(in_use(object(&user.name))),
         None => Ok(()),
     }
 }
@@ -135,7 +135,8 @@ impl Step for DeleteNetwork {
         };
         unused(cx, &ports, &network).await?;
         let removed = ports.networks.remove_network(&params.name, uuid).await?;
-        let removed = removed == Removed::Removed;
-        Ok(Done::updated(Output { removed }))
+        Ok(Done::updated(Output {
+            removed: removed == Removed::Removed,
+        }))
     }
 }

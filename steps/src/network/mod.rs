@@ -106,10 +106,9 @@ async fn own_network(
     name: &str,
     uuid: Uuid,
 ) -> Result<Option<NetworkInfo>, Failure> {
-    let found = ports.networks.network(name).await?;
-    match found {
+    match ports.networks.network(name).await? {
         Some(network) if network.shape.uuid != Some(uuid) => Err(foreign(ports, name)),
-        found => Ok(found),
+        network => Ok(network),
     }
 }
 

@@ -51,9 +51,9 @@ async fn entries(
     card: &Reservation,
 ) -> Result<Vec<NetworkChange>, Failure> {
     let uuid = uuid_of(&cx.journal_id, &card.entity);
-    let found = ports.networks.network(&card.network).await?;
-    let own = found.filter(|network| network.shape.uuid == Some(uuid));
-    Ok(own.map_or_else(Vec::new, |network| card.entries(&network)))
+    let network = (ports.networks.network(&card.network).await?)
+        .filter(|network| network.shape.uuid == Some(uuid));
+    Ok(network.map_or_else(Vec::new, |network| card.entries(&network)))
 }
 
 #[async_trait]

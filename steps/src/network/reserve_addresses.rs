@@ -87,12 +87,17 @@ impl Reservation {
         let mine = |host: &&DhcpHost| {
             host.mac == self.mac || host.ip == self.ip && host.name == self.host().name
         };
-        let hosts = shape.hosts.iter().filter(mine);
-        let own = self.dns_host();
-        let names = shape.names.iter().filter(|name| **name == own);
-        let hosts = hosts.cloned().map(NetworkChange::RemoveHost);
-        let names = names.cloned().map(NetworkChange::RemoveName);
-        hosts.chain(names).collect()
+        let own_name = self.dns_host();
+        let hosts = shape.hosts.iter().filter(mine).cloned();
+        let names = shape
+            .names
+            .iter()
+            .filter(|name| **name == own_name)
+            .cloned();
+        hosts
+            .map(NetworkChange::RemoveHost)
+            .chain(names.map(NetworkChange::RemoveName))
+            .collect()
     }
 
     /// The changes that add the missing entries, after removals of stale ones.
@@ -104,25 +109,26 @@ impl Reservation {
         ports: &HostPorts,
         network: &NetworkInfo,
     ) -> Result<Vec<NetworkChange>, Failure> {
-        let taken = |message: String| {
-            let failure = error::ADDRESS_TAKEN.failure(message);
-            let failure = failure.on_host(ports.host.name());
-            Err(failure.of_object(object(&self.network)))
+        let conflict = |message: String| {
+            Err(error::ADDRESS_TAKEN
+                .failure(message)
+                .on_host(ports.host.name())
+                .of_object(object(&self.network)))
         };
         let (shape, own) = (&network.shape, self.host());
-        let others = shape.hosts.iter().filter(|host| host.mac != self.mac);
+        let other_cards = shape.hosts.iter().filter(|host| host.mac != self.mac);
         let same = |host: &&DhcpHost| host.ip == self.ip || host.name.as_ref() == Some(&self.name);
-        if let Some(other) = others.filter(|_| self.dhcp).find(same) {
-            let name = other.name.as_deref().unwrap_or("a card without a name");
-            let (ip, mac) = (&other.ip, &other.mac);
-            return taken(format!(
+        if let Some(holder) = other_cards.filter(|_| self.dhcp).find(same) {
+            let name = holder.name.as_deref().unwrap_or("a card without a name");
+            let (ip, mac) = (&holder.ip, &holder.mac);
+            return conflict(format!(
                 "{ip} is reserved for {name} with the MAC address {mac}"
             ));
         }
         let named = |host: &&DnsHost| host.names.contains(&self.name) && host.ip != self.ip;
-        if let Some(other) = shape.names.iter().filter(|_| self.dns).find(named) {
-            let (name, ip) = (&self.name, &other.ip);
-            return taken(format!("the name {name} is given to {ip}"));
+        if let Some(holder) = shape.names.iter().filter(|_| self.dns).find(named) {
+            let (name, ip) = (&self.name, &holder.ip);
+            return conflict(format!("the name {name} is given to {ip}"));
         }
         let mut changes = Vec::new();
         if self.dhcp && !shape.hosts.contains(&own) {
@@ -132,9 +138,9 @@ impl Reservation {
         }
         let answers = |host: &DnsHost| host.ip == self.ip && host.names.contains(&self.name);
         if self.dns && !shape.names.iter().any(answers) {
-            if let Some(other) = shape.names.iter().find(|host| host.ip == self.ip) {
-                let (ip, names) = (&other.ip, other.names.join(", "));
-                return taken(format!("{ip} has the name {names}"));
+            if let Some(holder) = shape.names.iter().find(|host| host.ip == self.ip) {
+                let (ip, names) = (&holder.ip, holder.names.join(", "));
+                return conflict(format!("{ip} has the name {names}"));
             }
             changes.push(NetworkChange::AddName(self.dns_host()));
         }
@@ -150,20 +156,22 @@ async fn missing_changes(
 ) -> Result<Vec<NetworkChange>, Failure> {
     let uuid = uuid_of(&cx.journal_id, &card.entity);
     let Some(network) = own_network(ports, &card.network, uuid).await? else {
-        let failure = error::NETWORK_MISSING.failure("there is no such network");
-        let failure = failure.on_host(ports.host.name());
-        return Err(failure.of_object(object(&card.network)));
+        return Err(error::NETWORK_MISSING
+            .failure("there is no such network")
+            .on_host(ports.host.name())
+            .of_object(object(&card.network)));
     };
     let changes = card.changes(ports, &network)?;
     if card.dhcp && !changes.is_empty() && network.active {
         let leases = ports.networks.leases(&card.network).await?;
-        let mut others = leases.iter().filter(|lease| lease.mac != card.mac);
-        if let Some(lease) = others.find(|lease| lease.ip == card.ip) {
+        let mut other_leases = leases.iter().filter(|lease| lease.mac != card.mac);
+        if let Some(lease) = other_leases.find(|lease| lease.ip == card.ip) {
             let (ip, mac) = (&lease.ip, &lease.mac);
             let message = format!("{ip} is leased to the MAC address {mac}");
-            let failure = error::ADDRESS_TAKEN.failure(message);
-            let failure = failure.on_host(ports.host.name());
-            return Err(failure.of_object(object(&card.network)));
+            return Err(error::ADDRESS_TAKEN
+                .failure(message)
+                .on_host(ports.host.name())
+                .of_object(object(&card.network)));
         }
     }
     Ok(changes)

@@ -42,8 +42,8 @@ async fn defined(
     ports: &HostPorts,
     params: &Params,
 ) -> Result<NetworkInfo, Failure> {
-    let found = own_network(ports, &params.name, own_uuid(cx)).await?;
-    found.ok_or_else(|| {
+    let network = own_network(ports, &params.name, own_uuid(cx)).await?;
+    network.ok_or_else(|| {
         error::NETWORK_MISSING
             .failure("the network was removed from the host")
             .on_host(ports.host.name())

@@ -164,12 +164,12 @@ pub async fn source_for(
     host: &str,
     checksum: Option<&str>,
 ) -> Result<Arc<dyn ImageSource>, SourceError> {
-    let own = source.for_host(host, checksum).await?;
-    Ok(own.unwrap_or_else(|| source.clone()))
+    let for_host = source.for_host(host, checksum).await?;
+    Ok(for_host.unwrap_or_else(|| source.clone()))
 }
 
 /// The source, reading for an owner.
 pub fn source_for_owner(source: &Arc<dyn ImageSource>, owner: &ImageOwner) -> Arc<dyn ImageSource> {
-    let own = source.for_owner(owner);
-    own.unwrap_or_else(|| source.clone())
+    let for_owner = source.for_owner(owner);
+    for_owner.unwrap_or_else(|| source.clone())
 }

@@ -238,13 +238,13 @@ pub trait UploadSink: Send {
 /// # Errors
 /// The errors of [`UploadSink::send`].
 pub async fn send_zeros<S: UploadSink + ?Sized>(sink: &mut S, length: u64) -> PortResult<()> {
-    let mut left = length;
-    while left > 0 {
-        let piece = left.min(ZEROS.len() as u64);
+    let mut remaining = length;
+    while remaining > 0 {
+        let piece = remaining.min(ZEROS.len() as u64);
         let zeros = ZEROS.get(..usize::try_from(piece).unwrap_or(0));
         sink.send(Bytes::from_static(zeros.unwrap_or_default()))
             .await?;
-        left = left.saturating_sub(piece);
+        remaining = remaining.saturating_sub(piece);
     }
     Ok(())
 }

@@ -27,11 +27,11 @@ impl ConsolePort for SimHost {
         let (content, offset) = self
             .call(Call::observe("console_read", object(log)), work)
             .await?;
-        let read = self
+        let result = self
             .store
             .on(move |store| store.read(&content, offset, max))
             .await;
-        let bytes = Bytes::from(read.map_err(|error| self.store_error(&object(log), &error))?);
+        let bytes = Bytes::from(result.map_err(|error| self.store_error(&object(log), &error))?);
         let next = ConsolePosition {
             offset: offset.saturating_add(bytes.len() as u64),
         };

@@ -88,8 +88,8 @@ impl Store {
             Self::Memory(_) => work(self),
             Self::Folder(_) => {
                 let store = self.clone();
-                let done = tokio::task::spawn_blocking(move || work(&store)).await;
-                done.map_err(io::Error::other)?
+                let result = tokio::task::spawn_blocking(move || work(&store)).await;
+                result.map_err(io::Error::other)?
             }
         }
     }
@@ -114,8 +114,8 @@ impl Store {
                 map.entry(id).or_default().write(offset, bytes)
             }
             Self::Folder(folder) => {
-                let options = &mut fs::File::options();
-                let options = options.create(true).truncate(false).write(true);
+                let mut options = fs::File::options();
+                options.create(true).truncate(false).write(true);
                 let mut file = options.open(Self::file(folder, id))?;
                 file.seek(SeekFrom::Start(offset))?;
                 file.write_all(bytes)
@@ -150,24 +150,24 @@ impl Store {
 
     /// Reads at most `max` bytes from `offset`.
     pub(super) fn read(&self, content: &Content, offset: u64, max: u64) -> io::Result<Vec<u8>> {
-        let max = max.min(content.len().saturating_sub(offset));
+        let length = max.min(content.len().saturating_sub(offset));
         match content {
             Content::Inline(bytes) => {
                 let start = usize::try_from(offset)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len());
-                let end = start.saturating_add(usize::try_from(max).unwrap_or(usize::MAX));
+                let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
                 Ok(bytes
                     .get(start..end.min(bytes.len()))
                     .unwrap_or_default()
                     .to_vec())
             }
             Content::Stored { id, zero_from, .. } => {
-                let mut bytes = self.stored(*id, offset, max)?;
-                bytes.resize(usize::try_from(max).unwrap_or(bytes.len()), 0);
-                let kept = zero_from.map_or(u64::MAX, |from| from.saturating_sub(offset));
-                let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(bytes.len());
-                bytes.iter_mut().skip(kept).for_each(|byte| *byte = 0);
+                let mut bytes = self.stored(*id, offset, length)?;
+                bytes.resize(usize::try_from(length).unwrap_or(bytes.len()), 0);
+                let data = zero_from.map_or(u64::MAX, |from| from.saturating_sub(offset));
+                let data_len = usize::try_from(data).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.iter_mut().skip(data_len).for_each(|byte| *byte = 0);
                 Ok(bytes)
             }
         }
@@ -176,17 +176,17 @@ impl Store {
     /// The hash of the bytes, padded with zeros to `len`.
     pub(super) fn sha256(&self, content: &Content, len: u64) -> io::Result<Hash> {
         let mut hasher = Sha256::new();
-        let mut at = 0;
-        while at < len {
-            let mut piece = self.read(content, at, PIECE)?;
+        let mut position = 0;
+        while position < len {
+            let mut piece = self.read(content, position, PIECE)?;
             if piece.is_empty() {
                 piece.resize(
-                    usize::try_from(PIECE.min(len.saturating_sub(at))).unwrap_or(1),
+                    usize::try_from(PIECE.min(len.saturating_sub(position))).unwrap_or(1),
                     0,
                 );
             }
             hasher.update(&piece);
-            at = at.saturating_add(piece.len() as u64);
+            position = position.saturating_add(piece.len() as u64);
         }
         Ok(Hash(hasher.finalize().into()))
     }

@@ -75,14 +75,14 @@ impl SimHost {
         if disk.format.as_str() == "qcow2" && volume.format != "qcow2" {
             return fail(PortErrorKind::Rejected, "Image is not in qcow2 format");
         }
-        let others = state
+        let running_domains = state
             .domains
             .values()
-            .filter(|d| d.spec.uuid != uuid && d.state.is_active());
-        let writes = |d: &&DiskSpec| d.path == disk.path && !d.readonly;
-        if others
+            .filter(|domain| domain.spec.uuid != uuid && domain.state.is_active());
+        let writes = |attached: &&DiskSpec| attached.path == disk.path && !attached.readonly;
+        if running_domains
             .flat_map(|domain| &domain.spec.disks)
-            .any(|other| writes(&other))
+            .any(|attached| writes(&attached))
         {
             return fail(PortErrorKind::Rejected, "Failed to get \"write\" lock");
         }
@@ -115,10 +115,10 @@ impl SimHost {
 
     /// Starts a guest behind vsiflow's back, as `virsh start` does. Nothing happens if it cannot start.
     pub async fn start_by_hand(&self, uuid: Uuid) {
-        if let Ok(found) = self.found(uuid).await {
-            let now = self.now();
+        if let Ok(media) = self.boot_media(uuid).await {
+            let time = self.now();
             let _ = self
-                .with(|state| self.power_on(state, uuid, found, now))
+                .with(|state| self.power_on(state, uuid, media, time))
                 .await;
         }
     }
@@ -128,8 +128,10 @@ impl SimHost {
         let restart = |state: &mut SimHostState| {
             state.restart();
             let domains = state.domains.values();
-            let own = domains.filter(|domain| domain.spec.autostart);
-            own.map(|domain| domain.spec.uuid).collect::<Vec<_>>()
+            let autostarted = domains.filter(|domain| domain.spec.autostart);
+            autostarted
+                .map(|domain| domain.spec.uuid)
+                .collect::<Vec<_>>()
         };
         for uuid in self.with(restart).await {
             self.start_by_hand(uuid).await;
@@ -137,8 +139,8 @@ impl SimHost {
     }
 
     /// What the guest finds when it starts.
-    async fn found(&self, uuid: Uuid) -> PortResult<SimFound> {
-        let (mut found, contents, ignition) = {
+    async fn boot_media(&self, uuid: Uuid) -> PortResult<SimFound> {
+        let (mut media, contents, ignition) = {
             let world = self.world.lock().await;
             let Some(domain) = world.state.domains.get(&uuid) else {
                 return Ok(SimFound::default());
@@ -152,8 +154,13 @@ impl SimHost {
             let (ignition, cidata): (Vec<_>, Vec<_>) =
                 disks.partition(|disk| disk.serial == "ignition");
             let by_firmware = machine.platform.as_ref().and_then(|p| p.ignition.as_ref());
-            let ignition = ignition.iter().map(|disk| &disk.path).chain(by_firmware);
-            let found = SimFound {
+            let ignition = ignition
+                .iter()
+                .map(|disk| &disk.path)
+                .chain(by_firmware)
+                .filter_map(content)
+                .next();
+            let media = SimFound {
                 memory_mib: machine.memory_mib,
                 guest: match machine.platform {
                     None => GuestType::HyperProtect,
@@ -162,26 +169,27 @@ impl SimHost {
                 ..SimFound::default()
             };
             let cidata: Vec<Content> = cidata.iter().filter_map(|d| content(&d.path)).collect();
-            (found, cidata, ignition.filter_map(content).next())
+            (media, cidata, ignition)
         };
-        let read = self.store.on(move |store| {
+        let inspection = self.store.on(move |store| {
             for content in contents {
-                if let Some(read) = cidata::read(&store.read(&content, 0, content.len())?) {
-                    found.guest = match read.instance {
+                if let Some(cidata) = cidata::read(&store.read(&content, 0, content.len())?) {
+                    media.guest = match cidata.instance {
                         Some(_) => GuestType::CloudInit,
                         None => GuestType::HyperProtect,
                     };
-                    found.cidata = Some(read);
+                    media.cidata = Some(cidata);
                     break;
                 }
             }
             if let Some(content) = ignition {
-                found.guest = GuestType::Ignition;
-                found.ignition = Some(store.read(&content, 0, content.len())?);
+                media.guest = GuestType::Ignition;
+                media.ignition = Some(store.read(&content, 0, content.len())?);
             }
-            Ok(found)
+            Ok(media)
         });
-        read.await
+        inspection
+            .await
             .map_err(|error| self.store_error(&object(uuid), &error))
     }
 }
@@ -209,8 +217,8 @@ impl DomainPort for SimHost {
     async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
         let spec = permit.call();
         self.call(Call::act("define", object(spec.uuid)), |state, _| {
-            let taken = |d: &&Domain| d.spec.name == spec.name && d.spec.uuid != spec.uuid;
-            if state.domains.values().any(|domain| taken(&domain)) {
+            let has_its_name = |d: &&Domain| d.spec.name == spec.name && d.spec.uuid != spec.uuid;
+            if state.domains.values().any(|domain| has_its_name(&domain)) {
                 let words = "the name is defined with another UUID";
                 return Err(self.error(PortErrorKind::Rejected, &object(spec.uuid), words));
             }
@@ -229,17 +237,17 @@ impl DomainPort for SimHost {
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
-            let domain = domain.clone();
-            Ok(state.info(&domain))
+            let defined = domain.clone();
+            Ok(state.info(&defined))
         })
         .await
     }
 
     async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
         let uuid = permit.call().uuid;
-        let found = self.found(uuid).await?;
+        let media = self.boot_media(uuid).await?;
         self.call(Call::act("start", object(uuid)), |state, now| {
-            self.power_on(state, uuid, found, now)
+            self.power_on(state, uuid, media, now)
         })
         .await
     }
@@ -448,11 +456,11 @@ impl DomainPort for SimHost {
 
     async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()> {
         let uuid = permit.call().uuid;
-        let found = self.found(uuid).await?;
+        let media = self.boot_media(uuid).await?;
         self.call(Call::act("start_paused", object(uuid)), |state, now| {
             self.check_start(state, uuid)?;
             let domain = self.known(state, uuid)?;
-            let mut live = Live::start(now, found);
+            let mut live = Live::start(now, media);
             live.pause(now);
             domain.live = Some(live);
             domain.state = DomainState::Paused;
@@ -475,9 +483,9 @@ impl DomainPort for SimHost {
             self.known(state, uuid)?;
             let networks = state.networks.iter().filter(|(_, network)| !network.dhcp);
             let networks: Vec<_> = networks.map(|(name, _)| name.clone()).collect();
-            let mut all = Vec::new();
+            let mut leases = Vec::new();
             for name in networks {
-                all.extend(network::addresses(state, &name, now));
+                leases.extend(network::addresses(state, &name, now));
             }
             let domain = state.domains.get(&uuid);
             let nics = domain.map(|domain| domain.spec.nics.as_slice());
@@ -486,8 +494,8 @@ impl DomainPort for SimHost {
                 .iter()
                 .map(|nic| &nic.mac)
                 .collect();
-            all.retain(|lease| macs.contains(&&lease.mac));
-            Ok(all)
+            leases.retain(|lease| macs.contains(&&lease.mac));
+            Ok(leases)
         })
         .await
     }

@@ -102,13 +102,13 @@ pub(super) struct SimFound {
 
 impl Live {
     /// Starts a guest now with what it finds.
-    pub(super) fn start(now: u64, found: SimFound) -> Self {
+    pub(super) fn start(now: u64, media: SimFound) -> Self {
         let SimFound {
             guest,
             memory_mib,
             cidata,
             ignition,
-        } = found;
+        } = media;
         let user_data = cidata.as_ref().map(|cidata| &cidata.user_data);
         let words = user_data
             .or(ignition.as_ref())
@@ -127,10 +127,10 @@ impl Live {
             ports: Vec::new(),
             unhealthy: false,
         };
-        let words = words.as_deref().unwrap_or_default();
+        let console_words = words.as_deref().unwrap_or_default();
         match guest {
-            GuestType::HyperProtect => live.boot(memory_mib, cidata.as_ref(), words),
-            guest => live.boot_ordinary(guest, cidata.as_ref(), words),
+            GuestType::HyperProtect => live.boot(memory_mib, cidata.as_ref(), console_words),
+            guest => live.boot_ordinary(guest, cidata.as_ref(), console_words),
         }
         live
     }
@@ -209,8 +209,8 @@ impl Live {
                 let handle = argument(&command, "handle")?.as_u64()?;
                 let (_, content) = FILES.get(usize::try_from(handle).ok()?)?;
                 let name = self.hostname.as_deref().unwrap_or("localhost");
-                let content = content.replace("NAME", name);
-                serde_json::json!({"return": {"buf-b64": BASE64.encode(content), "eof": true}})
+                let text = content.replace("NAME", name);
+                serde_json::json!({"return": {"buf-b64": BASE64.encode(text), "eof": true}})
             }
             _ => serde_json::json!({"return": {}}),
         };
@@ -345,8 +345,8 @@ impl Live {
         };
         let stood = now.saturating_sub(since);
         let later = |at: &mut u64| *at = at.saturating_add(stood);
-        let left = self.lines.iter_mut().skip(self.printed);
-        left.for_each(|(at, _)| later(at));
+        let unprinted = self.lines.iter_mut().skip(self.printed);
+        unprinted.for_each(|(at, _)| later(at));
         if let Some((at, _)) = self.end.as_mut() {
             later(at);
         }
@@ -369,19 +369,20 @@ impl Live {
 
     /// Returns what it printed since the last call, and how it ended, if it did.
     pub(super) fn advance(&mut self, now: u64) -> (Vec<u8>, Option<GuestEnded>) {
-        let now = self.paused.map_or(now, |since| now.min(since));
-        let end = self.end.filter(|(at, _)| *at <= now);
+        let guest_time = self.paused.map_or(now, |since| now.min(since));
+        let end = self.end.filter(|(at, _)| *at <= guest_time);
         let due = self
             .lines
             .iter()
             .skip(self.printed)
-            .take_while(|(at, _)| *at <= now);
+            .take_while(|(at, _)| *at <= guest_time);
         let lines: Vec<&str> = due.map(|(_, line)| line.as_str()).collect();
         let bytes = lines
             .iter()
             .flat_map(|line| [line.as_bytes(), b"\r\n"])
-            .flatten();
-        let bytes = bytes.copied().collect();
+            .flatten()
+            .copied()
+            .collect();
         self.printed = self.printed.saturating_add(lines.len());
         (bytes, end.map(|(_, ended)| ended))
     }

@@ -233,8 +233,8 @@ impl SimHost {
         }
         let mut world = self.world.lock().await;
         world.calls.push(call.clone());
-        let fault = world.faults.next(call.name);
-        let fault = fault.or_else(|| world.state.broken.get(call.name).copied());
+        let next_fault = world.faults.next(call.name);
+        let fault = next_fault.or_else(|| world.state.broken.get(call.name).copied());
         let now = self.now();
         world.state.advance(now);
         self.before(&call, fault, &mut world.state)?;
@@ -332,9 +332,10 @@ impl SimHost {
                 Ok(())
             }
             Some(Fault::OtherPoolsToggle) => {
-                let others = state.pools.iter_mut();
-                let others = others.filter(|(name, _)| call.object != format!("pool {name}"));
-                others.for_each(|(_, pool)| pool.active = !pool.active);
+                let pools = state.pools.iter_mut();
+                pools
+                    .filter(|(name, _)| call.object != format!("pool {name}"))
+                    .for_each(|(_, pool)| pool.active = !pool.active);
                 Ok(())
             }
             _ => Ok(()),

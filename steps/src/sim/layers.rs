@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::SimHostState;
-use crate::ports::{DiskSpec, LayerSpec};
+use crate::ports::LayerSpec;
 
 /// The duration of a merge in milliseconds.
 pub(super) const MERGE_MS: u64 = 400;
@@ -21,7 +21,7 @@ pub(super) fn add(
     uuid: Uuid,
     layers: &[LayerSpec],
 ) -> Result<(), &'static str> {
-    let mut made = Vec::new();
+    let mut new_layers = Vec::new();
     for layer in layers {
         if state.by_path(&layer.path).is_some() {
             return Err("the layer's file exists already");
@@ -35,9 +35,9 @@ pub(super) fn add(
         (volume.backing, volume.synced) = (Some(below.clone()), true);
         "qcow2".clone_into(&mut volume.format);
         volume.tokens.clear();
-        made.push((below, layer, volume));
+        new_layers.push((below, layer, volume));
     }
-    for (below, layer, mut volume) in made {
+    for (below, layer, mut volume) in new_layers {
         volume.modified = state.change();
         let (folder, name) = split(&layer.path);
         let mut pools = state.pools.values_mut();
@@ -62,15 +62,15 @@ pub(super) fn pivot(
     let running = domain.running.as_ref();
     let mut disks = running.iter().flat_map(|spec| &spec.disks);
     let disk = disks.find(|disk| disk.target == target);
-    let over = disk.ok_or("no such disk")?.path.clone();
-    let layer = state.by_path(&over).ok_or("no such layer")?.clone();
+    let layer_path = disk.ok_or("no such disk")?.path.clone();
+    let layer = state.by_path(&layer_path).ok_or("no such layer")?.clone();
     let below = layer.backing.ok_or("there is nothing below it")?;
     let volume = state.by_path_mut(&below).ok_or("what is below is gone")?;
     volume.tokens.extend(layer.tokens);
     if volume.content != layer.content {
         (volume.content, volume.modified) = (layer.content, change);
     }
-    rename(state, uuid, &over, &below);
+    rename(state, uuid, &layer_path, &below);
     Ok(())
 }
 
@@ -81,12 +81,14 @@ pub(super) fn switch_to_copy(
     target: &str,
 ) -> Result<(), &'static str> {
     let domain = state.domains.get_mut(&uuid).ok_or("no such domain")?;
-    let to = domain.block_copies.remove(target);
-    let to = to.ok_or("no block job is active")?;
+    let copy = domain
+        .block_copies
+        .remove(target)
+        .ok_or("no block job is active")?;
     let mut disks = domain.running.iter().flat_map(|spec| &spec.disks);
     let disk = disks.find(|disk| disk.target == target);
     let from = disk.ok_or("no such disk")?.path.clone();
-    rename(state, uuid, &from, &to);
+    rename(state, uuid, &from, &copy);
     Ok(())
 }
 
@@ -96,8 +98,8 @@ pub(super) fn rename(state: &mut SimHostState, uuid: Uuid, from: &str, to: &str)
         return;
     };
     let running = domain.running.iter_mut().flat_map(|spec| &mut spec.disks);
-    let all = running.chain(&mut domain.spec.disks);
-    let its = |disk: &&mut DiskSpec| disk.path == from;
-    all.filter(its)
+    let disks = running.chain(&mut domain.spec.disks);
+    disks
+        .filter(|disk| disk.path == from)
         .for_each(|disk| to.clone_into(&mut disk.path));
 }

@@ -64,9 +64,11 @@ pub(super) fn read(state: &SimHostState, path: &str) -> Result<SavedGuest, &'sta
 /// Gives each disk that the guest writes to the file that the stored definition has for it.
 pub(super) fn take_files_of(spec: &mut DomainSpec, stored: &[DiskSpec]) {
     for disk in spec.disks.iter_mut().filter(|disk| !disk.readonly) {
-        let now = stored.iter().find(|now| now.target == disk.target);
-        if let Some(now) = now {
-            disk.path.clone_from(&now.path);
+        let stored_disk = stored
+            .iter()
+            .find(|stored_disk| stored_disk.target == disk.target);
+        if let Some(stored_disk) = stored_disk {
+            disk.path.clone_from(&stored_disk.path);
         }
     }
 }

@@ -117,6 +117,6 @@ impl Hosts for SimHosts {
 
     async fn others(&self, id: &str) -> Vec<String> {
         let hosts = self.hosts.lock().await;
-        hosts.keys().filter(|other| *other != id).cloned().collect()
+        hosts.keys().filter(|host| *host != id).cloned().collect()
     }
 }

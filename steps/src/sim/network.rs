@@ -46,8 +46,10 @@ impl NetworkPort for SimHost {
 
     async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
         self.call(Call::observe("networks", ""), |state, _| {
-            let all = state.networks.iter();
-            Ok(all.map(|(name, network)| info(name, network)).collect())
+            let networks = state.networks.iter();
+            Ok(networks
+                .map(|(name, network)| info(name, network))
+                .collect())
         })
         .await
     }
@@ -71,16 +73,17 @@ impl NetworkPort for SimHost {
         let call = Call::act("define_network", object.clone());
         self.call(call, |state, _| {
             let bridge = |network: &Network| {
-                let made = network.made.as_ref();
-                made.is_some_and(|made| made.bridge == spec.bridge && made.uuid != spec.uuid)
+                let present = network.made.as_ref();
+                present.is_some_and(|present| {
+                    present.bridge == spec.bridge && present.uuid != spec.uuid
+                })
             };
             let named = state.networks.get(&spec.name).map(shape);
             let is_other = named.is_some_and(|shape| shape.uuid != Some(spec.uuid));
             if is_other || spec.subnet.is_some() && state.networks.values().any(bridge) {
                 return Err(self.error(PortErrorKind::Exists, &object, "already exists"));
             }
-            let network = state.networks.entry(spec.name.clone());
-            let network = network.or_insert_with(|| made(spec));
+            let network = (state.networks.entry(spec.name.clone())).or_insert_with(|| made(spec));
             network.made = Some(spec.clone());
             Ok(())
         })
@@ -91,8 +94,7 @@ impl NetworkPort for SimHost {
         let object = format!("network {name}");
         let call = Call::act("start_network", object.clone());
         self.call(call, |state, _| {
-            let network = state.networks.get_mut(name);
-            let network = network.ok_or_else(|| {
+            let network = state.networks.get_mut(name).ok_or_else(|| {
                 self.error(PortErrorKind::NetworkMissing, &object, "no such network")
             })?;
             network.active = true;
@@ -104,8 +106,8 @@ impl NetworkPort for SimHost {
     async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
         let call = Call::act("remove_network", format!("network {name}"));
         self.call(call, |state, _| {
-            let found = state.networks.get(name).map(shape);
-            if found.is_none_or(|shape| shape.uuid != Some(uuid)) {
+            let shape = state.networks.get(name).map(shape);
+            if shape.is_none_or(|shape| shape.uuid != Some(uuid)) {
                 return Ok(Removed::Absent);
             }
             state.networks.remove(name);
@@ -123,12 +125,12 @@ impl NetworkPort for SimHost {
         let object = format!("network {name}");
         let call = Call::act("change_network", object.clone());
         self.call(call, |state, _| {
-            let network = state.networks.get_mut(name);
-            let own = network.filter(|network| shape(network).uuid == Some(uuid));
-            let own_network = own.ok_or_else(|| {
+            let named = state.networks.get_mut(name);
+            let own_network = named.filter(|network| shape(network).uuid == Some(uuid));
+            let network = own_network.ok_or_else(|| {
                 self.error(PortErrorKind::NetworkMissing, &object, "no such network")
             })?;
-            apply(own_network, change)
+            apply(network, change)
                 .map_err(|words| self.error(PortErrorKind::WrongState, &object, words))
         })
         .await
@@ -182,15 +184,15 @@ fn apply(network: &mut Network, change: &NetworkChange) -> Result<(), &'static s
             }
             network.hosts.push(host.clone());
         }
-        NetworkChange::RemoveHost(host) => network.hosts.retain(|other| other != host),
+        NetworkChange::RemoveHost(host) => network.hosts.retain(|present| present != host),
         NetworkChange::AddName(host) if network.names.contains(host) => {}
         NetworkChange::AddName(host) => {
-            if network.names.iter().any(|other| other.ip == host.ip) {
+            if network.names.iter().any(|present| present.ip == host.ip) {
                 return Err("there is already at least one DNS HOST record");
             }
             network.names.push(host.clone());
         }
-        NetworkChange::RemoveName(host) => network.names.retain(|other| other != host),
+        NetworkChange::RemoveName(host) => network.names.retain(|present| present != host),
     }
     Ok(())
 }
@@ -205,8 +207,8 @@ fn info(name: &str, network: &Network) -> NetworkInfo {
 }
 
 fn shape(network: &Network) -> NetworkShape {
-    let made = network.made.as_ref();
-    let subnets = match made {
+    let spec = network.made.as_ref();
+    let subnets = match spec {
         Some(spec) => spec
             .subnet
             .iter()
@@ -215,8 +217,8 @@ fn shape(network: &Network) -> NetworkShape {
         None => vec![format!("{}.1/24", network.prefix)],
     };
     NetworkShape {
-        uuid: made.map(|spec| spec.uuid),
-        bridge: made.map(|spec| spec.bridge.clone()),
+        uuid: spec.map(|spec| spec.uuid),
+        bridge: spec.map(|spec| spec.bridge.clone()),
         subnets,
         hosts: network.hosts.clone(),
         names: network.names.clone(),
@@ -229,8 +231,8 @@ fn served(state: &mut SimHostState, address: IpAddr, port: u16, now: u64) -> Opt
     let mut macs = Vec::new();
     for network in networks {
         let leases = addresses(state, &network, now).into_iter();
-        let own = leases.filter(|lease| lease.ip.parse() == Ok(address));
-        macs.extend(own.map(|lease| lease.mac));
+        let matching = leases.filter(|lease| lease.ip.parse() == Ok(address));
+        macs.extend(matching.map(|lease| lease.mac));
     }
     let has = |spec: &DomainSpec| spec.nics.iter().any(|nic| macs.contains(&nic.mac));
     let domain = state.domains.values().find(|domain| has(&domain.spec))?;
@@ -252,7 +254,8 @@ async fn serve(mut stream: DuplexStream, status: Option<u16>) -> std::io::Result
 
 impl Network {
     fn gives_reserved_only(&self) -> bool {
-        let subnet = self.made.as_ref().and_then(|made| made.subnet.as_ref());
+        let spec = self.made.as_ref();
+        let subnet = spec.and_then(|spec| spec.subnet.as_ref());
         subnet.is_some_and(|subnet| subnet.range.is_none())
     }
 }
@@ -263,9 +266,11 @@ impl SimHostState {
     pub(super) fn lend(&mut self) {
         for (name, network) in &mut self.networks {
             let domains = self.domains.values();
-            let nics = domains.flat_map(|domain| &domain.spec.nics);
-            let nics = nics.filter(|nic| nic.network == *name);
-            let macs: BTreeSet<_> = nics.map(|nic| nic.mac.clone()).collect();
+            let macs: BTreeSet<_> = domains
+                .flat_map(|domain| &domain.spec.nics)
+                .filter(|nic| nic.network == *name)
+                .map(|nic| nic.mac.clone())
+                .collect();
             network.lent.retain(|mac, _| macs.contains(mac));
             let lent: BTreeSet<_> = network.lent.values().copied().collect();
             let free = (0..).filter(|number| !lent.contains(number));
@@ -280,8 +285,9 @@ impl SimHostState {
     /// Whether each card on a network has an address.
     fn has_lent(&self, network: &str) -> bool {
         let lent = self.networks.get(network).map(|network| &network.lent);
-        let nics = self.domains.values().flat_map(|domain| &domain.spec.nics);
-        let mut nics = nics.filter(|nic| nic.network == network);
+        let mut nics = (self.domains.values())
+            .flat_map(|domain| &domain.spec.nics)
+            .filter(|nic| nic.network == network);
         nics.all(|nic| lent.is_some_and(|lent| lent.contains_key(&nic.mac)))
     }
 }
@@ -294,8 +300,11 @@ fn address(prefix: &str, number: u32) -> String {
     let (block, last) = (number / BLOCK_SIZE, number % BLOCK_SIZE);
     let (net, third) = prefix.rsplit_once('.').unwrap_or(("10.0", prefix));
     let third = third.parse::<u32>().unwrap_or_default();
-    let third = third.saturating_add(block) % 256;
-    format!("{net}.{third}.{}", last.saturating_add(2))
+    format!(
+        "{net}.{}.{}",
+        third.saturating_add(block) % 256,
+        last.saturating_add(2)
+    )
 }
 
 /// The addresses of the guests on a network.
@@ -304,7 +313,7 @@ pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Ve
     if !state.has_lent(network) {
         state.lend();
     }
-    let Some(own) = state.networks.get(network) else {
+    let Some(lending_network) = state.networks.get(network) else {
         return Vec::new();
     };
     let mut leases = Vec::new();
@@ -313,13 +322,20 @@ pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Ve
             continue;
         };
         for nic in domain.spec.nics.iter().filter(|nic| nic.network == network) {
-            let number = own.lent.get(&nic.mac).copied().unwrap_or_default();
-            let reserved = own.hosts.iter().find(|host| host.mac == nic.mac);
+            let number = lending_network
+                .lent
+                .get(&nic.mac)
+                .copied()
+                .unwrap_or_default();
+            let reserved = lending_network
+                .hosts
+                .iter()
+                .find(|host| host.mac == nic.mac);
             let ip = match reserved {
                 Some(host) => host.ip.clone(),
                 // Without a range DHCP assigns only reserved addresses.
-                None if own.gives_reserved_only() => continue,
-                None => address(&own.prefix, number),
+                None if lending_network.gives_reserved_only() => continue,
+                None => address(&lending_network.prefix, number),
             };
             leases.push(DhcpLease {
                 mac: nic.mac.clone(),

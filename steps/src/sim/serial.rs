@@ -34,23 +34,23 @@ pub(super) struct SerialConsole {
 impl SerialConsole {
     /// Opens the console; `force` disconnects another client. `None` if another client has it open.
     pub(super) fn open(host: &SimHost, uuid: Uuid, name: &str, force: bool) -> Option<Self> {
-        let open = host.consoles.clone();
+        let consoles = host.consoles.clone();
         let taken_over = CancellationToken::new();
         {
-            let mut all = open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(other) = all.get(&uuid) {
+            let mut open_consoles = consoles.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(client) = open_consoles.get(&uuid) {
                 if !force {
                     return None;
                 }
-                other.cancel();
+                client.cancel();
             }
-            all.insert(uuid, taken_over.clone());
+            open_consoles.insert(uuid, taken_over.clone());
         }
         Some(Self {
             host: host.clone(),
             uuid,
             taken_over,
-            open,
+            open: consoles,
             guest: LoginGuest::named(name),
         })
     }
@@ -71,8 +71,8 @@ impl Drop for SerialConsole {
     fn drop(&mut self) {
         // A client that took the console over has its own entry.
         if !self.taken_over.is_cancelled() {
-            let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            all.remove(&self.uuid);
+            let mut open_consoles = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open_consoles.remove(&self.uuid);
         }
     }
 }

@@ -12,14 +12,14 @@ impl SimHostState {
     /// A domain as the ports report it.
     pub(super) fn info(&self, domain: &Domain) -> DomainInfo {
         let spec = &domain.spec;
-        let running = domain.state.is_active();
-        let running = running.then(|| domain.running.as_ref().unwrap_or(spec));
+        let is_running = domain.state.is_active();
+        let running = is_running.then(|| domain.running.as_ref().unwrap_or(spec));
         let live_disks = running.iter().flat_map(|live| &live.disks);
         let chains: Vec<Vec<String>> = live_disks.map(|disk| self.chain(&disk.path)).collect();
         let stored = spec.disks.iter().map(|disk| &disk.path);
-        let files = stored.chain(chains.iter().flatten());
-        let files: BTreeSet<&String> = files.chain([&spec.console_log]).collect();
-        let files = files.into_iter().cloned().map(DiskSource::Path).collect();
+        let paths = stored.chain(chains.iter().flatten());
+        let paths: BTreeSet<&String> = paths.chain([&spec.console_log]).collect();
+        let files = paths.into_iter().cloned().map(DiskSource::Path).collect();
         DomainInfo {
             uuid: spec.uuid,
             name: spec.name.clone(),

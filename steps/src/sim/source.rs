@@ -159,9 +159,9 @@ impl ImageSource for SimSource {
         Self::check(url)?;
         let (info, mut rest) = (self.info(url), Bytes::from(self.image(url)));
         let same = info.validator.as_deref() == validator && !url.contains(NO_RANGES);
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        let starts_at = if same && at <= rest.len() {
-            rest = rest.split_off(at);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let starts_at = if same && start <= rest.len() {
+            rest = rest.split_off(start);
             offset
         } else {
             0

@@ -21,13 +21,15 @@ struct BlockPart {
 
 /// The parts of a range, one for each block.
 fn parts(start: usize, end: usize) -> impl Iterator<Item = BlockPart> {
-    let mut at = start;
+    let mut position = start;
     std::iter::from_fn(move || {
-        let left = end.checked_sub(at).filter(|left| *left > 0)?;
-        let from = at % BLOCK;
-        let len = left.min(BLOCK.saturating_sub(from));
-        let block = at / BLOCK;
-        at = at.saturating_add(len);
+        let remaining = end
+            .checked_sub(position)
+            .filter(|remaining| *remaining > 0)?;
+        let from = position % BLOCK;
+        let len = remaining.min(BLOCK.saturating_sub(from));
+        let block = position / BLOCK;
+        position = position.saturating_add(len);
         Some(BlockPart { block, from, len })
     })
 }
@@ -39,8 +41,9 @@ impl SparseFile {
     /// If the file would exceed the address space.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let end = start.checked_add(bytes.len());
-        let end = end.ok_or(io::ErrorKind::InvalidInput)?;
+        let end = start
+            .checked_add(bytes.len())
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let mut rest = bytes;
         for part in parts(start, end) {
             let (piece, later) = rest.split_at(part.len.min(rest.len()));

@@ -88,9 +88,9 @@ pub struct SimHostState {
 fn layer_header(backing: &str) -> Vec<u8> {
     let backing = host_text::bytes(backing);
     let mut header = qcow2_header(1 << 30);
-    let at = (header.len() as u64).to_be_bytes();
+    let name_position = (header.len() as u64).to_be_bytes();
     let length = u32::try_from(backing.len()).unwrap_or(u32::MAX);
-    for (from, bytes) in [(8, &at[..]), (16, &length.to_be_bytes()[..])] {
+    for (from, bytes) in [(8, &name_position[..]), (16, &length.to_be_bytes()[..])] {
         for (place, byte) in header.iter_mut().skip(from).zip(bytes) {
             *place = *byte;
         }
@@ -419,8 +419,9 @@ impl SimHostState {
 
     /// Whether any volume still uses this stored content.
     pub(super) fn holds(&self, sought: u64) -> bool {
-        let volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
-        let mut volumes = volumes.chain(self.loose.values());
+        let mut volumes = (self.pools.values())
+            .flat_map(|pool| pool.volumes.values())
+            .chain(self.loose.values());
         volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == sought))
     }
 
@@ -458,8 +459,8 @@ impl SimHostState {
     /// Advances every guest to `now`.
     pub(super) fn advance(&mut self, now: u64) {
         if self.due.begin() {
-            let all: Vec<Uuid> = self.domains.keys().copied().collect();
-            all.into_iter().for_each(|uuid| self.due.at(0, uuid));
+            let uuids: Vec<Uuid> = self.domains.keys().copied().collect();
+            uuids.into_iter().for_each(|uuid| self.due.at(0, uuid));
         }
         while let Some(uuid) = self.due.next(now) {
             self.advance_domain(uuid, now);
@@ -478,12 +479,12 @@ impl SimHostState {
         let Some(domain) = self.domains.get_mut(&uuid) else {
             return;
         };
-        if domain.ends_at.is_some_and(|at| at <= now) {
+        if domain.ends_at.is_some_and(|end| end <= now) {
             domain.end(DomainState::ShutOff);
         }
         let Some(live) = domain.live.as_mut() else {
-            if let Some(at) = domain.ends_at {
-                self.due.at(at, uuid);
+            if let Some(end) = domain.ends_at {
+                self.due.at(end, uuid);
             }
             return;
         };
@@ -495,11 +496,10 @@ impl SimHostState {
                 GuestEnded::Crashed => DomainState::Crashed,
             });
         }
-        let next = domain.live.as_ref().and_then(Live::next);
-        let next = next.into_iter().chain(domain.ends_at).min();
-        if let Some(at) = next {
+        let next_of_guest = domain.live.as_ref().and_then(Live::next);
+        if let Some(next) = next_of_guest.into_iter().chain(domain.ends_at).min() {
             // An event that is due but did not happen waits for a change of its domain.
-            self.due.at(at.max(now.saturating_add(1)), uuid);
+            self.due.at(next.max(now.saturating_add(1)), uuid);
         }
         self.append_log(&log, &bytes);
     }
@@ -536,8 +536,8 @@ impl SimHostState {
         if let (Content::Inline(log), Content::Inline(kept)) =
             (&mut volume.content, &mut old.content)
         {
-            let at = usize::try_from(LOG_MAX).unwrap_or(log.len()).min(log.len());
-            *log = kept.split_off(at);
+            let boundary = usize::try_from(LOG_MAX).unwrap_or(log.len()).min(log.len());
+            *log = kept.split_off(boundary);
         }
         pool.volumes.insert(format!("{name}.0"), old);
     }

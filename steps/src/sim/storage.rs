@@ -95,9 +95,9 @@ impl SimHost {
         if pool.available() < volume.content.len() {
             return Err(self.no_space(key));
         }
-        let info = info(pool, key, &volume);
+        let volume_info = info(pool, key, &volume);
         pool.volumes.insert(key.name.clone(), volume);
-        Ok(info)
+        Ok(volume_info)
     }
 
     fn readable(&self, volume: VolumeInfo) -> PortResult<VolumeInfo> {
@@ -118,19 +118,20 @@ impl SimHost {
     /// Waits while the pool copies: it cannot be refreshed during a copy.
     async fn settled(&self, pool: &str) {
         loop {
-            let now = self.now();
+            let time = self.now();
             let until = {
                 let world = self.world.lock().await;
                 let pool = world.state.pools.get(pool);
                 let volumes = pool.into_iter().flat_map(|pool| pool.volumes.values());
                 let ends = volumes.map(|volume| volume.busy_until);
-                let ends = ends.filter(|until| is_copying(*until, now));
-                ends.max().unwrap_or(0)
+                ends.filter(|until| is_copying(*until, time))
+                    .max()
+                    .unwrap_or(0)
             };
-            if until <= now {
+            if until <= time {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(until.saturating_sub(now))).await;
+            tokio::time::sleep(Duration::from_millis(until.saturating_sub(time))).await;
         }
     }
 
@@ -228,8 +229,7 @@ fn head_of(state: &SimHostState, path: &str, max: u64) -> FileHead {
     if outside == Some(&None) || state.closed.contains(&path) {
         return FileHead::Unknown("Permission denied".to_owned());
     }
-    let head = outside.cloned().flatten();
-    let head = head.or_else(|| state.header_at(&path));
+    let head = (outside.cloned().flatten()).or_else(|| state.header_at(&path));
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     head.map_or(FileHead::Nothing, |bytes| {
         FileHead::Bytes(bytes.into_iter().take(max).collect())
@@ -361,7 +361,7 @@ impl StoragePort for SimHost {
     }
 
     async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
-        let made = self.call(Call::act("clone", object(&spec.key)), |state, now| {
+        let copying = self.call(Call::act("clone", object(&spec.key)), |state, now| {
             let until = now.saturating_add(CLONE_MS);
             let original = self.volume_of(state, source)?.clone();
             let modified = state.change();
@@ -385,7 +385,7 @@ impl StoragePort for SimHost {
             copied.busy_until = earlier.unwrap_or_default().max(until);
             Ok((info, tokens, until))
         });
-        let (info, tokens, until) = made.await?;
+        let (info, tokens, until) = copying.await?;
         tokio::time::sleep(Duration::from_millis(CLONE_MS)).await;
         self.complete_copy(&spec.key, tokens, until).await?;
         self.sync(&spec.key).await?;
@@ -460,11 +460,10 @@ impl StoragePort for SimHost {
         let (content, _) = self
             .content(Call::observe("read", object(key)), key)
             .await?;
-        let read = self
-            .store
+        self.store
             .on(move |store| store.read(&content, offset, max))
-            .await;
-        read.map(Bytes::from)
+            .await
+            .map(Bytes::from)
             .map_err(|error| self.store_error(&object(key), &error))
     }
 
@@ -486,7 +485,7 @@ impl StoragePort for SimHost {
 
     async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
         self.call(Call::observe("files", ""), |state, _| {
-            let at = |path: &String| {
+            let file_at = |path: &String| {
                 let path = state.resolved(path);
                 match state.outside.get(&path) {
                     Some(None) => FileAt::Unknown("Permission denied".to_owned()),
@@ -494,7 +493,7 @@ impl StoragePort for SimHost {
                     _ => FileAt::Is(state.identity(path)),
                 }
             };
-            Ok(state.shell.then(|| paths.iter().map(at).collect()))
+            Ok(state.shell.then(|| paths.iter().map(file_at).collect()))
         })
         .await
     }
@@ -512,8 +511,8 @@ impl StoragePort for SimHost {
             let Some(pool) = state.pools.get(name) else {
                 return Err(self.error(PortErrorKind::PoolMissing, name, "no such pool"));
             };
-            let files = pool.volumes.keys();
-            let files = files.map(|file| format!("{}/{file}", pool.path)).collect();
+            let names = pool.volumes.keys();
+            let files = names.map(|file| format!("{}/{file}", pool.path)).collect();
             Ok(if state.shell {
                 PoolFiles::Are(files)
             } else {
@@ -525,17 +524,17 @@ impl StoragePort for SimHost {
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
         let call = Call::observe("sha256", object(key));
-        let read = self.call(call, |state, _| {
+        let looked_up = self.call(call, |state, _| {
             let volume = self.volume_of(state, key)?;
             let bytes = (volume.content.clone(), volume.physical());
             Ok((bytes, volume.tokens.clone()))
         });
-        let ((content, len), tokens) = read.await?;
+        let ((content, len), tokens) = looked_up.await?;
         let hash = self
             .store
             .on(move |store| store.sha256(&content, len))
-            .await;
-        let hash = hash.map_err(|error| self.store_error(&object(key), &error))?;
+            .await
+            .map_err(|error| self.store_error(&object(key), &error))?;
         Ok(hash_with(hash, &tokens))
     }
 
@@ -548,24 +547,27 @@ impl StoragePort for SimHost {
             return Ok(None);
         }
         let mut reading = Sha256::new();
-        let mut read = 0;
+        let mut position = 0;
         loop {
-            let now = *synced.borrow_and_update();
-            let (Synced::Prefix(until) | Synced::Whole(until)) = now;
+            let synced_part = *synced.borrow_and_update();
+            let (Synced::Prefix(until) | Synced::Whole(until)) = synced_part;
             let call = Call::observe("sha256_along", object(key));
             let (content, len) = self.content(call, key).await?;
-            let end = match now {
+            let end = match synced_part {
                 Synced::Prefix(_) => until.min(len),
                 Synced::Whole(_) => len,
             };
-            while read < end {
-                let (from, piece) = (content.clone(), end.saturating_sub(read).min(PIECE));
-                let bytes = self.store.on(move |store| store.read(&from, read, piece));
-                let bytes = bytes.await;
-                reading.update(bytes.map_err(|error| self.store_error(&object(key), &error))?);
-                read = read.saturating_add(piece);
+            while position < end {
+                let (from, piece) = (content.clone(), end.saturating_sub(position).min(PIECE));
+                let piece_bytes = self
+                    .store
+                    .on(move |store| store.read(&from, position, piece))
+                    .await;
+                reading
+                    .update(piece_bytes.map_err(|error| self.store_error(&object(key), &error))?);
+                position = position.saturating_add(piece);
             }
-            match now {
+            match synced_part {
                 Synced::Whole(_) => return Ok(Some(Hash(reading.finalize().into()))),
                 Synced::Prefix(_) if synced.changed().await.is_err() => return Ok(None),
                 Synced::Prefix(_) => {}

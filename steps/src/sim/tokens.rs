@@ -69,8 +69,8 @@ impl SimHostState {
         volume.modified = change;
         volume.tokens.insert(token);
         let is_full = volume.tokens.len() > MOST;
-        let overwritten = volume.tokens.iter().nth(MOST / 2).copied();
-        let overwritten = overwritten.filter(|_| is_full)?;
+        let middle = volume.tokens.iter().nth(MOST / 2).copied();
+        let overwritten = middle.filter(|_| is_full)?;
         volume.tokens.remove(&overwritten);
         Some(overwritten)
     }
@@ -102,9 +102,9 @@ impl SimHostState {
 
     /// The tokens that can be read on the host, from files in its pools and outside of them.
     pub fn all_tokens(&self) -> BTreeSet<u64> {
-        let pools = self.pools.values();
-        let files = pools.flat_map(|pool| pool.volumes.values());
-        let files = files.chain(self.loose.values());
+        let files = (self.pools.values())
+            .flat_map(|pool| pool.volumes.values())
+            .chain(self.loose.values());
         files.flat_map(|file| self.tokens_of(file)).collect()
     }
 

@@ -86,7 +86,7 @@ impl UploadSink for SimSink {
         let (host, len) = (self.host.clone(), bytes.len() as u64);
         let end = self.at.saturating_add(len);
         let written = host.call(Call::act("send", object(&self.key)), |state, _| {
-            if self.left.is_some_and(|left| left < len) {
+            if self.left.is_some_and(|announced| announced < len) {
                 let words = "more data than announced";
                 return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
             }
@@ -100,7 +100,7 @@ impl UploadSink for SimSink {
             .await;
         stored.map_err(|error| host.store_error(&object(&self.key), &error))?;
         self.at = end;
-        self.left = self.left.map(|left| left.saturating_sub(len));
+        self.left = self.left.map(|announced| announced.saturating_sub(len));
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl UploadSink for SimSink {
         let host = self.host.clone();
         let end = self.at.saturating_add(length);
         let passed = host.call(Call::act("send", object(&self.key)), |state, _| {
-            if self.left.is_some_and(|left| left < length) {
+            if self.left.is_some_and(|announced| announced < length) {
                 let words = "more data than announced";
                 return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
             }
@@ -116,7 +116,7 @@ impl UploadSink for SimSink {
         });
         passed.await?;
         self.at = end;
-        self.left = self.left.map(|left| left.saturating_sub(length));
+        self.left = self.left.map(|announced| announced.saturating_sub(length));
         Ok(())
     }
 
@@ -129,22 +129,26 @@ impl UploadSink for SimSink {
         };
         let head = store
             .on(move |store| store.read(&content, 0, qcow2::HEADER_MAX))
-            .await;
-        let head = head.map_err(|error| self.host.store_error(&object(&self.key), &error))?;
-        let found = qcow2::virtual_size(&head).ok();
+            .await
+            .map_err(|error| self.host.store_error(&object(&self.key), &error))?;
+        let virtual_size = qcow2::virtual_size(&head).ok();
         self.host
             .call(Call::act("finish", object(&self.key)), |state, _| {
                 let change = state.change();
                 if self.by_path && !self.has_its_file(state)? {
                     let words = "its path leads to another file";
-                    let object = object(&self.key);
-                    return Err(self.host.error(PortErrorKind::Replaced, &object, words));
+                    let key = object(&self.key);
+                    return Err(self.host.error(PortErrorKind::Replaced, &key, words));
                 }
                 // An upload into a volume that was deleted during it ends without an error.
                 if let Ok(volume) = self.host.volume_of(state, &self.key) {
-                    let format = if found.is_some() { "qcow2" } else { "raw" };
+                    let format = if virtual_size.is_some() {
+                        "qcow2"
+                    } else {
+                        "raw"
+                    };
                     volume.format = format.to_owned();
-                    volume.capacity = found.unwrap_or(volume.physical());
+                    volume.capacity = virtual_size.unwrap_or(volume.physical());
                     volume.modified = change;
                 }
                 Ok(None)

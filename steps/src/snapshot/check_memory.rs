@@ -57,10 +57,10 @@ impl CheckMemory {
     async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         fits(cx, &ports, params).await?;
-        let what = "checking the memory";
-        cx.report(what, 0, Some(params.memory.length));
+        let activity = "checking the memory";
+        cx.report(activity, 0, Some(params.memory.length));
         let file = intact(&ports, &params.memory).await?;
-        cx.report(what, params.memory.length, Some(params.memory.length));
+        cx.report(activity, params.memory.length, Some(params.memory.length));
         Ok(Output {
             file: VolumeTrace::of(&file),
         })
@@ -98,20 +98,21 @@ impl Step for CheckMemory {
 /// disks.
 async fn fits(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let uuid = params.uuid;
-    let domain = ownership::own_domain(cx, ports, uuid).await?;
-    let domain = domain.ok_or_else(|| {
-        error::MISSING
-            .failure("the domain is not defined")
-            .on_host(ports.host.name())
-            .of_object(format!("domain {uuid}"))
-    })?;
+    let domain = ownership::own_domain(cx, ports, uuid)
+        .await?
+        .ok_or_else(|| {
+            error::MISSING
+                .failure("the domain is not defined")
+                .on_host(ports.host.name())
+                .of_object(format!("domain {uuid}"))
+        })?;
     let file = super::memory::of_length(ports, &params.memory).await?;
     let saved = ports.domains.saved_machine(&file.path).await?;
     if saved.uuid != uuid {
         return Err(unfit(ports, uuid, "the memory is that of another domain"));
     }
-    if let Some(what) = difference(&saved.shape, &domain.stored) {
-        let why = format!("its {what} changed since its memory was saved");
+    if let Some(changed_part) = difference(&saved.shape, &domain.stored) {
+        let why = format!("its {changed_part} changed since its memory was saved");
         return Err(unfit(ports, uuid, &why));
     }
     let mut paths = Vec::new();

@@ -231,8 +231,8 @@ impl CopyWork<'_> {
         let mut copies = saved.copied.clone().unwrap_or_default();
         let total = volumes.len() as u64;
         for (disk, volume) in self.params.disks.iter().zip(&volumes).skip(copies.len()) {
-            let what = format!("copying disk {}", disk.disk);
-            self.cx.report(&what, copies.len() as u64, Some(total));
+            let activity = format!("copying disk {}", disk.disk);
+            self.cx.report(&activity, copies.len() as u64, Some(total));
             copies.push(self.copy(disk, volume).await?);
             saved.copied = Some(copies.clone());
             self.cx.save(&saved).await?;
@@ -301,17 +301,17 @@ impl CopyWork<'_> {
             let why = "the guest is off: no agent can hold its file systems still";
             return Err(refused(ports, params.uuid, why));
         }
-        let before = disks(ports, params).await?;
-        unshared(self.cx, ports, params, &before).await?;
-        enough_room(ports, params, &before, 0).await?;
+        let volumes = disks(ports, params).await?;
+        unshared(self.cx, ports, params, &volumes).await?;
+        enough_room(ports, params, &volumes, 0).await?;
         let (mut copies, total) = (Vec::new(), params.disks.len() as u64);
-        for (disk, volume) in params.disks.iter().zip(&before) {
-            let what = format!("copying disk {}", disk.disk);
-            self.cx.report(&what, copies.len() as u64, Some(total));
+        for (disk, volume) in params.disks.iter().zip(&volumes) {
+            let activity = format!("copying disk {}", disk.disk);
+            self.cx.report(&activity, copies.len() as u64, Some(total));
             copies.push(self.copy(disk, volume).await?);
         }
-        let still = !self.runs().await? && disks(ports, params).await? == before;
-        if still {
+        let is_unchanged = !self.runs().await? && disks(ports, params).await? == volumes;
+        if is_unchanged {
             Ok(copies)
         } else {
             let why = "its disks changed while they were copied";
@@ -325,8 +325,7 @@ impl CopyWork<'_> {
         let volumes = disks(ports, params).await?;
         unshared(self.cx, ports, params, &volumes).await?;
         let domain = ownership::own_domain(self.cx, ports, params.uuid).await?;
-        let memory = params.memory.as_ref().and(domain.as_ref());
-        let memory = memory.map_or(0, memory::at_most);
+        let memory = (params.memory.as_ref().and(domain.as_ref())).map_or(0, memory::at_most);
         enough_room(ports, params, &volumes, memory).await?;
         let layers = self.layers(domain.as_ref(), &volumes)?;
         self.whole_machine(domain.as_ref(), &layers)?;
@@ -348,11 +347,11 @@ impl CopyWork<'_> {
         volumes: &[VolumeInfo],
     ) -> Result<Vec<LayerSpec>, Failure> {
         let (ports, params) = (self.ports, self.params);
-        let mut all = Vec::new();
+        let mut layers = Vec::new();
         for (disk, volume) in params.disks.iter().zip(volumes) {
             let named = domain.and_then(|d| layers::target(d, &volume.path));
             match (named, &disk.layer) {
-                (Some(target), Some(layer)) => all.push(LayerSpec {
+                (Some(target), Some(layer)) => layers.push(LayerSpec {
                     target: target.to_owned(),
                     path: layers::beside(&volume.path, layer),
                 }),
@@ -362,11 +361,11 @@ impl CopyWork<'_> {
                 }
             }
         }
-        Ok(all)
+        Ok(layers)
     }
 
     async fn copy(&self, disk: &DiskCopy, volume: &VolumeInfo) -> Result<Copied, Failure> {
-        let made = copy(
+        let copied = copy(
             self.cx,
             self.ports,
             volume,
@@ -374,12 +373,12 @@ impl CopyWork<'_> {
             DeletionGround::Scratch,
         )
         .await?;
-        let sum = copies::measure(self.ports, &made).await?;
+        let sum = copies::measure(self.ports, &copied).await?;
         Ok(Copied {
             disk: disk.disk.clone(),
-            path: made.path,
-            capacity: made.capacity,
-            allocation: made.allocation,
+            path: copied.path,
+            capacity: copied.capacity,
+            allocation: copied.allocation,
             sum: Some(sum),
         })
     }
@@ -420,15 +419,16 @@ async fn unshared(
     volumes: &[VolumeInfo],
 ) -> Result<(), Failure> {
     let domains = ports.domains.domains().await?;
-    if let Some(own) = domains.iter().find(|d| d.uuid == params.uuid) {
-        own_disks::has_all(cx, ports, own, volumes).await?;
+    if let Some(domain) = domains.iter().find(|d| d.uuid == params.uuid) {
+        own_disks::has_all(cx, ports, domain, volumes).await?;
     }
-    let others: Vec<&DomainInfo> = domains.iter().filter(|d| d.uuid != params.uuid).collect();
+    let other_domains: Vec<&DomainInfo> =
+        domains.iter().filter(|d| d.uuid != params.uuid).collect();
     let listed = guards::active_volumes(ports).await?;
     for volume in volumes {
         guards::is_whole_disk(cx, ports, &volume.key)?;
         guards::is_the_recorded(cx, ports, volume).await?;
-        let users = guards::users(ports, &others, volume, &listed).await?;
+        let users = guards::users(ports, &other_domains, volume, &listed).await?;
         if let Some(user) = users.first() {
             let message = format!("{} has the disk, too", ownership::called(cx, user.domain));
             return Err(error::DISK_SHARED
@@ -450,8 +450,8 @@ async fn enough_room(
 ) -> Result<(), Failure> {
     let saved_in = params.memory.as_ref().map(|file| &file.pool);
     for pool in ports.storage.pools().await? {
-        let of_pool = params.disks.iter().zip(volumes);
-        let of_pool = of_pool.filter(|(disk, _)| disk.copy.pool == pool.name);
+        let of_pool =
+            (params.disks.iter().zip(volumes)).filter(|(disk, _)| disk.copy.pool == pool.name);
         let memory = Some(memory).filter(|_| saved_in == Some(&pool.name));
         let needed = of_pool.fold(memory.unwrap_or(0), |sum, (_, v)| {
             sum.saturating_add(v.allocation)

@@ -20,8 +20,9 @@ impl CopyWork<'_> {
         domain: Option<&DomainInfo>,
         layers: &[LayerSpec],
     ) -> Result<(), Failure> {
-        let shape = domain.and_then(|domain| domain.live.as_ref());
-        let shape = shape.filter(|_| self.params.memory.is_some());
+        let shape = domain
+            .and_then(|domain| domain.live.as_ref())
+            .filter(|_| self.params.memory.is_some());
         let mut written = shape.iter().flat_map(|shape| &shape.disks);
         let left_out =
             written.find(|disk| !disk.readonly && !layers.iter().any(|l| l.target == disk.target));

@@ -181,16 +181,16 @@ impl Disks<'_> {
                     ));
                 }
             }
-            let done = match self.work_on(&target, work).await? {
-                MergeState::Done(done) => done,
+            let progress = match self.work_on(&target, work).await? {
+                MergeState::Done(progress) => progress,
                 MergeState::Ended => {
                     saved.merged.insert(work.layer.name.clone());
                     self.cx.save(saved).await?;
                     continue;
                 }
             };
-            if done > farthest {
-                (farthest, moved) = (done, Instant::now());
+            if progress > farthest {
+                (farthest, moved) = (progress, Instant::now());
             }
             if moved.elapsed() > STALL {
                 return Err(runs(
@@ -238,8 +238,9 @@ impl Disks<'_> {
             }
             Some(job) if !work.is_merged_by(&job) => return Err(self.foreign_job(target, &job)),
             Some(DiskJob { progress, .. }) => {
-                let what = format!("merging disk {}", work.disk.disk);
-                self.cx.report(&what, progress.done, Some(progress.total));
+                let activity = format!("merging disk {}", work.disk.disk);
+                self.cx
+                    .report(&activity, progress.done, Some(progress.total));
                 if progress.done < progress.total {
                     return Ok(MergeState::Done(progress.done));
                 }
@@ -364,7 +365,7 @@ impl Disks<'_> {
         let base = self.ports.storage.volume(&disk.volume).await?;
         let names_base = |volume: &VolumeInfo| {
             let mut shapes = domain.shapes();
-            shapes.all(|shape| shape.disks.iter().any(|own| own.source == volume.path))
+            shapes.all(|shape| shape.disks.iter().any(|d| d.source == volume.path))
         };
         Ok(base.as_ref().is_some_and(names_base))
     }

@@ -120,13 +120,12 @@ pub(super) fn difference(saved: &DomainShape, now: &DomainShape) -> Option<&'sta
         (saved.nics != now.nics, "network cards"),
         (saved.screens != now.screens, "screen"),
     ];
-    let mut differs = differs.into_iter();
-    differs.find_map(|(differs, what)| differs.then_some(what))
+    (differs.into_iter()).find_map(|(differs, what)| differs.then_some(what))
 }
 
 /// Whether they are the same disks for the guest. A disk that the guest writes to may be another file by now.
 fn are_same_disks(saved: &[DiskShape], now: &[DiskShape]) -> bool {
-    let seen = |disk: &DiskShape| DiskShape {
+    let as_seen_by_guest = |disk: &DiskShape| DiskShape {
         source: if disk.readonly {
             disk.source.clone()
         } else {
@@ -134,7 +133,10 @@ fn are_same_disks(saved: &[DiskShape], now: &[DiskShape]) -> bool {
         },
         ..disk.clone()
     };
-    saved.iter().map(seen).eq(now.iter().map(seen))
+    saved
+        .iter()
+        .map(as_seen_by_guest)
+        .eq(now.iter().map(as_seen_by_guest))
 }
 
 /// A volume's state after a step, to check later that only that step has written to it.
@@ -165,8 +167,8 @@ pub(crate) async fn written_since<'t>(
     traces: &'t [VolumeTrace],
 ) -> Result<Option<&'t VolumeKey>, Failure> {
     for trace in traces {
-        let now = found(ports, &trace.volume, "the disk is gone").await?;
-        if trace.modified.is_none() || VolumeTrace::of(&now) != *trace {
+        let current = found(ports, &trace.volume, "the disk is gone").await?;
+        if trace.modified.is_none() || VolumeTrace::of(&current) != *trace {
             return Ok(Some(&trace.volume));
         }
     }

@@ -56,11 +56,11 @@ pub struct DiskCopy {
 
 /// The disks as they are now: a restoration may have made another volume of one than the first, by which it is named.
 fn present(cx: &StepContext, disks: &[DiskCopy]) -> Vec<DiskCopy> {
-    let disks = disks.iter().map(|disk| DiskCopy {
+    let present = disks.iter().map(|disk| DiskCopy {
         volume: guards::current_volume(cx, &disk.volume),
         ..disk.clone()
     });
-    disks.collect()
+    present.collect()
 }
 
 /// Deletes on this ground what is there under the copy's name, and copies as qcow2.
@@ -88,8 +88,8 @@ async fn copy_as(
         capacity: from.capacity,
         backing: None,
     };
-    let made = ports.storage.clone_volume(&from.key, &spec).await;
-    made.map_err(|error| match error.kind {
+    let cloned = ports.storage.clone_volume(&from.key, &spec).await;
+    cloned.map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, to.key),
         PortErrorKind::Rejected => unconvertible(error),
         _ => error.into(),

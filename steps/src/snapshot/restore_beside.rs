@@ -92,16 +92,17 @@ impl Step for RestoreBeside {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
-        let mut made: Output = cx.saved().await?.unwrap_or_default();
-        let copies = ready(cx, &ports, params, &made).await?;
+        let mut restored: Output = cx.saved().await?.unwrap_or_default();
+        let copies = ready(cx, &ports, params, &restored).await?;
         let total = params.disks.len() as u64;
-        for (disk, from) in params.disks.iter().zip(&copies).skip(made.disks.len()) {
-            cx.report("restoring disks", made.disks.len() as u64, Some(total));
-            made.disks
+        for (disk, from) in params.disks.iter().zip(&copies).skip(restored.disks.len()) {
+            cx.report("restoring disks", restored.disks.len() as u64, Some(total));
+            restored
+                .disks
                 .push(make(cx, &ports, disk, from, domain.as_ref()).await?);
-            cx.save(&made).await?;
+            cx.save(&restored).await?;
         }
-        Ok(Done::created(made))
+        Ok(Done::created(restored))
     }
 }
 

@@ -103,19 +103,19 @@ impl Step for RestoreDisks {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = off(cx, &ports, params).await?;
-        let mut done: Vec<String> = cx.saved().await?.unwrap_or_default();
-        let copies = ready(cx, &ports, params, &done).await?;
+        let mut restored: Vec<String> = cx.saved().await?.unwrap_or_default();
+        let copies = ready(cx, &ports, params, &restored).await?;
         let total = params.disks.len() as u64;
         for (disk, from) in params.disks.iter().zip(&copies) {
-            if done.contains(&disk.of.disk) {
+            if restored.contains(&disk.of.disk) {
                 continue;
             }
-            cx.report("restoring disks", done.len() as u64, Some(total));
+            cx.report("restoring disks", restored.len() as u64, Some(total));
             let format = format_of(domain.as_ref(), disk);
-            let made = replace(cx, &ports, doomed(params, disk), from, format).await?;
-            grow(&ports, disk, &made).await?;
-            done.push(disk.of.disk.clone());
-            cx.save(&done).await?;
+            let volume = replace(cx, &ports, doomed(params, disk), from, format).await?;
+            grow(&ports, disk, &volume).await?;
+            restored.push(disk.of.disk.clone());
+            cx.save(&restored).await?;
         }
         // Only now are the orders used up: an attempt that is repeated before needs them again.
         for disk in &params.disks {

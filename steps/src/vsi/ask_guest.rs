@@ -98,8 +98,9 @@ impl ReadyGuest {
         path: &str,
         most: usize,
     ) -> PortResult<Result<Vec<u8>, String>> {
-        let open = json!({"execute": "guest-file-open", "arguments": {"path": path, "mode": "r"}});
-        let handle = match self.agent(ports, &open).await? {
+        let open_file =
+            json!({"execute": "guest-file-open", "arguments": {"path": path, "mode": "r"}});
+        let handle = match self.agent(ports, &open_file).await? {
             Ok(answer) => answer.as_i64(),
             Err(why) => return Ok(Err(why)),
         };
@@ -107,9 +108,9 @@ impl ReadyGuest {
             return Ok(Err("the agent opens no file".to_owned()));
         };
         let count = most.saturating_add(1);
-        let read = json!({"execute": "guest-file-read", "arguments":
+        let read_file = json!({"execute": "guest-file-read", "arguments":
             {"handle": handle, "count": count}});
-        let answer = self.agent(ports, &read).await;
+        let answer = self.agent(ports, &read_file).await;
         let close = json!({"execute": "guest-file-close", "arguments": {"handle": handle}});
         let closed = self.agent(ports, &close).await;
         let answer = match answer? {
@@ -119,8 +120,10 @@ impl ReadyGuest {
         if let Ok(Err(why)) | Err(why) = closed.map_err(|error| error.to_string()) {
             tracing::debug!(uuid = %self.uuid, why, "a guest's file stays open");
         }
-        let bytes = answer.get("buf-b64").and_then(Value::as_str);
-        let bytes = bytes.and_then(|text| BASE64.decode(text).ok());
+        let bytes = answer
+            .get("buf-b64")
+            .and_then(Value::as_str)
+            .and_then(|text| BASE64.decode(text).ok());
         Ok(bytes.ok_or_else(|| "the agent's answer holds no bytes".to_owned()))
     }
 
@@ -152,8 +155,11 @@ impl ReadyGuest {
 
     /// The agent's answer; the inner error says why there is none.
     async fn agent(&self, ports: &HostPorts, command: &Value) -> PortResult<Result<Value, String>> {
-        let command = command.to_string();
-        match ports.domains.agent(self.uuid, &command, ASK_WITHIN).await {
+        let answer = ports
+            .domains
+            .agent(self.uuid, &command.to_string(), ASK_WITHIN)
+            .await;
+        match answer {
             Ok(answer) => Ok(returned(&answer).map(Option::unwrap_or_default)),
             Err(error) => match error.kind {
                 PortErrorKind::WrongState | PortErrorKind::Rejected | PortErrorKind::Other => {
@@ -187,13 +193,13 @@ fn ended_badly(answer: &Value) -> Option<String> {
         let line = bytes.split(|byte| *byte == b'\n').map(plain).next()?;
         (!line.is_empty()).then(|| cut(&line, SHOWN).to_owned())
     });
-    let how = match code {
+    let ending = match code {
         Some(code) => format!("it ended with {code}"),
         None => "it was killed".to_owned(),
     };
     Some(match printed {
-        Some(printed) => format!("{how}: {printed}"),
-        None => how,
+        Some(printed) => format!("{ending}: {printed}"),
+        None => ending,
     })
 }
 
@@ -224,8 +230,9 @@ async fn find_line(
         bytes.extend_from_slice(&chunk.bytes);
         position = chunk.next;
     }
-    let lines = bytes.split(|byte| *byte == b'\n').map(plain);
-    let lines = lines
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .map(plain)
         .rev()
         .map(|line| cut(&line, LINE_MAX).to_owned())
         .collect();

@@ -134,30 +134,32 @@ impl Step for AttachDataDisks {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let own = own_domain(cx, &ports, params).await?;
-        let mut found = Vec::new();
+        let domain = own_domain(cx, &ports, params).await?;
+        let mut volumes = Vec::new();
         for disk in &params.disks {
-            let key = present_volume(cx, own.as_ref(), disk);
+            let key = present_volume(cx, domain.as_ref(), disk);
             match inspect(cx, &ports, disk, &key).await? {
-                Some(volume) => found.push(volume),
+                Some(volume) => volumes.push(volume),
                 None => return Ok(Observed::Needed),
             }
         }
-        Ok(Observed::Present(gather(cx, &ports, params, found).await?))
+        Ok(Observed::Present(
+            gather(cx, &ports, params, volumes).await?,
+        ))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let own = own_domain(cx, &ports, params).await?;
-        let mut all = Vec::new();
+        let domain = own_domain(cx, &ports, params).await?;
+        let mut volumes = Vec::new();
         for disk in &params.disks {
-            let key = present_volume(cx, own.as_ref(), disk);
-            all.push(match inspect(cx, &ports, disk, &key).await? {
+            let key = present_volume(cx, domain.as_ref(), disk);
+            volumes.push(match inspect(cx, &ports, disk, &key).await? {
                 Some(volume) => volume,
                 None => make(&ports, disk).await?,
             });
         }
-        Ok(Done::created(gather(cx, &ports, params, all).await?))
+        Ok(Done::created(gather(cx, &ports, params, volumes).await?))
     }
 }
 
@@ -176,8 +178,8 @@ async fn own_domain(
 
 /// The volume that the disk is now. A definition that names a newer one was written by a run that ended before it could
 /// record that; the guest may have written to it since.
-fn present_volume(cx: &StepContext, own: Option<&DomainInfo>, disk: &Disk) -> VolumeKey {
-    let disks = || own.into_iter().flat_map(|own| &own.stored.disks);
+fn present_volume(cx: &StepContext, domain: Option<&DomainInfo>, disk: &Disk) -> VolumeKey {
+    let disks = || domain.into_iter().flat_map(|domain| &domain.stored.disks);
     let is_defined = |key: &VolumeKey| disks().any(|shape| shape.is_called(&key.name));
     let mut nameable = guards::nameable_volumes(cx, &disk.volume).into_iter();
     let defined = nameable.find(is_defined);
@@ -231,16 +233,16 @@ async fn gather(
     params: &Params,
     volumes: Vec<VolumeInfo>,
 ) -> Result<Output, Failure> {
-    let all: Vec<_> = volumes.iter().collect();
-    let listed = if all.is_empty() {
+    let attached_volumes: Vec<_> = volumes.iter().collect();
+    let listed = if attached_volumes.is_empty() {
         Vec::new()
     } else {
         guards::active_volumes(ports).await?
     };
-    guards::over(cx, ports, &all, &listed).await?;
+    guards::over(cx, ports, &attached_volumes, &listed).await?;
     let domains = ports.domains.domains().await?;
-    if let Some(own) = domains.iter().find(|domain| domain.uuid == params.uuid) {
-        own_disks::writes_only_to(cx, ports, own, &params.named).await?;
+    if let Some(domain) = domains.iter().find(|domain| domain.uuid == params.uuid) {
+        own_disks::writes_only_to(cx, ports, domain, &params.named).await?;
     }
     refuse_same_file(ports, &params.disks, &volumes)?;
     let host = HostObjects { domains, listed };
@@ -272,8 +274,8 @@ fn refuse_same_file(
 ) -> Result<(), Failure> {
     let mut names = BTreeMap::new();
     for (disk, volume) in disks.iter().zip(volumes) {
-        if let Some(other) = names.insert(&volume.path, &disk.name) {
-            let why = format!("disk {other} of this VSI is the same file");
+        if let Some(other_name) = names.insert(&volume.path, &disk.name) {
+            let why = format!("disk {other_name} of this VSI is the same file");
             return Err(reserved(ports, &volume.key, &why));
         }
     }
@@ -284,7 +286,7 @@ fn refuse_same_file(
 /// what others boot.
 async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
     let key = &volume.key;
-    let what = if names::is_reserved(&key.name) {
+    let reason = if names::is_reserved(&key.name) {
         "vsiflow reserves it for itself"
     } else {
         match sidecar::read(ports, "", key).await? {
@@ -293,7 +295,7 @@ async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Fail
             Some(_) => "it is a base image, which others boot from",
         }
     };
-    Err(reserved(ports, key, what))
+    Err(reserved(ports, key, reason))
 }
 
 fn reserved(ports: &HostPorts, key: &VolumeKey, why: &str) -> Failure {
@@ -327,11 +329,10 @@ impl HostObjects {
     ) -> Result<(), Failure> {
         // Includes VSIs of any vsiflow that are off: they would write to the disk once they are started.
         let may_write = |domain: &DomainInfo| domain.state.is_active() || domain.mark.is_some();
-        let others = self.domains.iter();
-        let others: Vec<&DomainInfo> = others
+        let possible_users: Vec<&DomainInfo> = (self.domains.iter())
             .filter(|domain| domain.uuid != own && may_write(domain))
             .collect();
-        let users = guards::users(ports, &others, volume, &self.listed).await?;
+        let users = guards::users(ports, &possible_users, volume, &self.listed).await?;
         let Some(user) = users.first() else {
             return Ok(());
         };
@@ -347,10 +348,10 @@ impl HostObjects {
 
 /// One unique serial for each disk.
 fn serials(disks: &[Disk]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
+    let mut used_serials = BTreeSet::new();
     let serial = |(index, disk): (usize, &Disk)| {
         let desired = plain(disk.serial.as_deref().unwrap_or(&disk.name));
-        let free = !desired.is_empty() && seen.insert(desired.clone());
+        let free = !desired.is_empty() && used_serials.insert(desired.clone());
         if free {
             desired
         } else {

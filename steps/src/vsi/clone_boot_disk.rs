@@ -159,12 +159,12 @@ async fn make_room(
 ) -> Result<(), Failure> {
     let key = &params.volume;
     if params.new {
-        let left = DeletionCandidate {
+        let candidate = DeletionCandidate {
             key,
             recorded: is_begun_here(cx, hosts, params),
             owner: None,
         };
-        guards::remove(cx, ports, left, DeletionGround::Scratch).await?;
+        guards::remove(cx, ports, candidate, DeletionGround::Scratch).await?;
         return guards::record_begun(cx, key).await;
     }
     let doomed = DeletionCandidate {
@@ -214,13 +214,13 @@ pub(crate) async fn still_verified(
             Ok(volume)
         }
         found => {
-            let what = if found.is_some() {
+            let problem = if found.is_some() {
                 "has changed"
             } else {
                 "is gone"
             };
             Err(error::MISSING
-                .failure(format!("the base image {what} since it was verified"))
+                .failure(format!("the base image {problem} since it was verified"))
                 .on_host(ports.host.name())
                 .of_object(format!("volume {}", base.key)))
         }
@@ -285,12 +285,12 @@ async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<()
         capacity: params.size.unwrap_or(base.virtual_size),
         backing: overlay.then(|| (base.path.clone(), base.format)),
     };
-    let made = if overlay {
+    let result = if overlay {
         ports.storage.create(&spec).await
     } else {
         ports.storage.clone_volume(&base.key, &spec).await
     };
-    made.map(drop).map_err(|error| match error.kind {
+    result.map(drop).map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
         PortErrorKind::NoSpace if params.new => Failure::from(error).with_remedy(NO_ROOM_FOR_BOTH),
         PortErrorKind::Rejected if !overlay => snapshot::unconvertible(error),

@@ -154,7 +154,7 @@ impl DefineDomain {
         before: Option<&DomainInfo>,
     ) -> Result<(), Failure> {
         let (host, vsi) = (&params.host, identity(params));
-        if before.is_some_and(|own| vsi.has_all_addresses(own)) {
+        if before.is_some_and(|domain| vsi.has_all_addresses(domain)) {
             return Ok(());
         }
         if before.is_none() && cx.intended_before && !was_undefined(cx) {
@@ -187,19 +187,19 @@ impl Step for DefineDomain {
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
         let mark = Some(ownership::mark(cx, params.uuid));
         let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
-        let Some(own) = defined else {
+        let Some(defined) = defined else {
             return Ok(Observed::Needed);
         };
         // The mark names this run, so the whole definition is from it.
         in_use(cx, params, boot_volume(cx, params)?).await?;
         data_disks_switched(cx, &ports).await?;
-        Ok(Observed::Present(output(own)))
+        Ok(Observed::Present(output(defined)))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let before = ownership::own_domain(cx, &ports, params.uuid).await?;
-        if before
+        let current = ownership::own_domain(cx, &ports, params.uuid).await?;
+        if current
             .as_ref()
             .is_some_and(|domain| domain.state.is_active() && !params.while_running)
         {
@@ -208,12 +208,12 @@ impl Step for DefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        self.refuse_elsewhere(cx, &ports, params, before.as_ref())
+        self.refuse_elsewhere(cx, &ports, params, current.as_ref())
             .await?;
         let data_disks = restored(cx)?.disks;
         let replaced = data_disks.iter().map(|disk| &disk.replaces);
         let replaced = ReplacedDefinition {
-            domain: before.as_ref(),
+            domain: current.as_ref(),
             named: &params.named,
             disks: &params.replaces.iter().chain(replaced).collect::<Vec<_>>(),
         };
@@ -228,7 +228,7 @@ impl Step for DefineDomain {
         let domain = ports.domains.define(&permit).await?;
         in_use(cx, params, boot).await?;
         data_disks_switched(cx, &ports).await?;
-        let outcome = if before.is_some() {
+        let outcome = if current.is_some() {
             Outcome::Updated
         } else {
             Outcome::Created
@@ -252,8 +252,8 @@ fn boot_volume(cx: &StepContext, params: &Params) -> Result<Option<VolumeKey>, F
     let Some(recorded) = &params.boot else {
         return Ok(None);
     };
-    let found = found(cx)?.and_then(|found| found.boot?.volume);
-    Ok(Some(found.unwrap_or_else(|| recorded.clone())))
+    let volume = found(cx)?.and_then(|parts| parts.boot?.volume);
+    Ok(Some(volume.unwrap_or_else(|| recorded.clone())))
 }
 
 /// Records that the definition names the boot disk, and that one of this name whose content lasted is gone.
@@ -277,7 +277,7 @@ async fn data_disks_switched(cx: &StepContext, ports: &HostPorts) -> Result<(), 
     for disk in &attached.disks {
         let is_replaced = restored
             .iter()
-            .any(|one| disk.present() == Some(&one.replaces));
+            .any(|restored_disk| disk.present() == Some(&restored_disk.replaces));
         if let Some(volume) = disk.present.as_ref().filter(|_| !is_replaced) {
             guards::record_switched(cx, ports, volume).await?;
         }
@@ -307,7 +307,7 @@ fn output(domain: DomainInfo) -> Output {
 
 fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
     let console = match found(cx)? {
-        Some(found) => found.console.path,
+        Some(parts) => parts.console.path,
         None => {
             cx.output::<create_console_log::Output>("create_console_log")?
                 .path
@@ -394,13 +394,13 @@ fn parts(
 ) -> Result<(find_parts::Part, Option<String>), Failure> {
     // A volume that this run wrote takes precedence.
     let written = cx.outputs.contains_key(&Name::of("write_cidata"));
-    let found = found(cx)?;
-    let path = match &found {
+    let adopted = found(cx)?;
+    let path = match &adopted {
         _ if seed == Seed::None => None,
-        Some(found) if !written => found.cidata.as_ref().map(|cidata| cidata.path.clone()),
+        Some(adopted) if !written => adopted.cidata.as_ref().map(|cidata| cidata.path.clone()),
         _ => Some(cx.output::<write_cidata::Output>("write_cidata")?.path),
     };
-    let boot = match found.and_then(|found| found.boot) {
+    let boot = match adopted.and_then(|adopted| adopted.boot) {
         Some(boot) => boot,
         None => {
             let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
@@ -439,15 +439,16 @@ fn disks(cx: &StepContext, params: &Params) -> Result<Vec<DiskSpec>, Failure> {
         Seed::IgnitionDisk => Some("ignition"),
         Seed::IgnitionFwCfg | Seed::None => None,
     };
-    let configuration = configuration
+    let configuration_disk = configuration
         .zip(serial)
         .map(|(path, serial)| disk(path, VolumeFormat::Raw, serial, true, None));
     let mut disks = vec![boot_disk];
-    disks.extend(configuration);
+    disks.extend(configuration_disk);
     let restored = restored(cx)?.disks;
     disks.extend(data.disks.into_iter().map(|attached| {
-        let mut restored = restored.iter();
-        let beside = restored.find(|made| attached.present() == Some(&made.replaces));
+        let beside = restored
+            .iter()
+            .find(|restored_disk| attached.present() == Some(&restored_disk.replaces));
         let (path, format) = match beside {
             Some(beside) => (beside.path.clone(), beside.format),
             None => (attached.path, attached.format),

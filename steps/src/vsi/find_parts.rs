@@ -160,8 +160,8 @@ fn plain(volume: VolumeInfo) -> Part {
 }
 
 async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure> {
-    let found = ports.storage.volume(key).await?;
-    found.ok_or_else(|| {
+    let volume = ports.storage.volume(key).await?;
+    volume.ok_or_else(|| {
         error::MISSING
             .failure("a volume that was made for the VSI no longer exists")
             .on_host(ports.host.name())

@@ -97,8 +97,8 @@ impl Step for GrowDataDisks {
 }
 
 async fn find(ports: &HostPorts, disk: &Growing) -> Result<VolumeInfo, Failure> {
-    let found = ports.storage.volume(&disk.volume).await?;
-    found.ok_or_else(|| {
+    let volume = ports.storage.volume(&disk.volume).await?;
+    volume.ok_or_else(|| {
         error::MISSING
             .failure("the data disk that is to grow is not there")
             .on_host(ports.host.name())

@@ -109,15 +109,19 @@ impl ReadyGuest {
     async fn read_on(&self, ports: &HostPorts, memory: &mut ConsoleMemory) -> PortResult<bool> {
         let mut panicked = false;
         for _ in 0..READS_MAX {
-            let read = ports.console.read(&self.console, memory.position, READ_MAX);
-            let chunk = read.await?;
+            let chunk = ports
+                .console
+                .read(&self.console, memory.position, READ_MAX)
+                .await?;
             memory.position = chunk.next;
             if chunk.bytes.is_empty() {
                 break;
             }
-            let mut found = Vec::new();
-            memory.scanner.push(&chunk.bytes, |one| found.push(one));
-            for finding in found {
+            let mut findings = Vec::new();
+            memory
+                .scanner
+                .push(&chunk.bytes, |finding| findings.push(finding));
+            for finding in findings {
                 panicked |= finding.is_panic();
                 self.take(finding, memory);
             }
@@ -154,8 +158,10 @@ impl ReadyGuest {
                 sleep(RETRY_DELAY).await;
                 why = ask().await?;
             }
-            let what = probe.to_string();
-            trouble.extend(why.map(|found| GuestTrouble { what, found }));
+            trouble.extend(why.map(|why| GuestTrouble {
+                what: probe.to_string(),
+                found: why,
+            }));
         }
         Ok(trouble)
     }

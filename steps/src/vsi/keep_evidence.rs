@@ -88,9 +88,9 @@ async fn tail(ports: &HostPorts, log: &VolumeKey) -> Result<Vec<u8>, Failure> {
         pool: log.pool.clone(),
         name: format!("{}.0", log.name),
     };
-    let mut all = end_of(ports, &rotated, room).await?;
-    all.extend_from_slice(&newest);
-    Ok(all)
+    let mut evidence = end_of(ports, &rotated, room).await?;
+    evidence.extend_from_slice(&newest);
+    Ok(evidence)
 }
 
 /// At most the last `most` bytes of a volume; empty if it, or its pool, does not exist.
@@ -101,18 +101,18 @@ async fn end_of(ports: &HostPorts, key: &VolumeKey, most: u64) -> Result<Vec<u8>
         Err(error) if is_gone(error.kind) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let mut at = volume.physical.saturating_sub(most);
+    let mut position = volume.physical.saturating_sub(most);
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < most {
-        let left = most.saturating_sub(bytes.len() as u64);
-        let chunk = match ports.storage.read(key, at, left).await {
+        let remaining = most.saturating_sub(bytes.len() as u64);
+        let chunk = match ports.storage.read(key, position, remaining).await {
             Err(error) if is_gone(error.kind) => break,
             read => read?,
         };
         if chunk.is_empty() {
             break;
         }
-        at = at.saturating_add(chunk.len() as u64);
+        position = position.saturating_add(chunk.len() as u64);
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
@@ -130,7 +130,7 @@ fn text(bytes: &[u8]) -> String {
     let text: String = lines.collect();
     let start = text.len().saturating_sub(KEEP_MAX);
     let start = (start..text.len())
-        .find(|at| text.is_char_boundary(*at))
+        .find(|position| text.is_char_boundary(*position))
         .unwrap_or(text.len());
     text.get(start..).unwrap_or_default().trim_end().to_owned()
 }

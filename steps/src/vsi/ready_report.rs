@@ -38,11 +38,11 @@ pub(super) async fn console_tail(
         .saturating_sub(TAIL_MAX)
         .max(begin.offset.min(end.offset));
     let room = end.offset.saturating_sub(from);
-    let read = ports
+    let chunk = ports
         .console
         .read(log, ConsolePosition { offset: from }, room)
         .await;
-    let bytes = read.map(|chunk| chunk.bytes).unwrap_or_default();
+    let bytes = chunk.map(|chunk| chunk.bytes).unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n').map(hpl::plain);
     let text = lines.collect::<Vec<_>>().join("\n");
     match text.split_once('\n') {
@@ -75,8 +75,8 @@ impl<'a> Addresses<'a> {
         let mut leases = Vec::new();
         for card in cards {
             let network = self.leases_of(&card.network).await;
-            let own = cards.iter().filter_map(|mac| network.get(&lower(mac)));
-            leases.extend(own.flatten().cloned());
+            let card_leases = cards.iter().filter_map(|mac| network.get(&lower(mac)));
+            leases.extend(card_leases.flatten().cloned());
         }
         let addresses = in_order(&leases, cards);
         if !addresses.is_empty() || cards.is_empty() {
@@ -105,18 +105,18 @@ fn lower(card: &Card) -> String {
 }
 
 fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut addresses = Vec::new();
     for card in cards {
-        let own = leases
+        let card_leases = leases
             .iter()
             .filter(|l| l.mac.eq_ignore_ascii_case(&card.mac));
-        for lease in own.filter(|lease| address(&lease.ip).is_some()) {
-            if found.len() < ADDRESS_MAX && !found.contains(&lease.ip) {
-                found.push(lease.ip.clone());
+        for lease in card_leases.filter(|lease| address(&lease.ip).is_some()) {
+            if addresses.len() < ADDRESS_MAX && !addresses.contains(&lease.ip) {
+                addresses.push(lease.ip.clone());
             }
         }
     }
-    found
+    addresses
 }
 
 /// Parses an address in the form of hosts and agents, if it may be a guest's. The guest reports it: with

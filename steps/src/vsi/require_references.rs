@@ -57,8 +57,8 @@ impl Step for RequireReferences {
 
 fn failure(unresolved_refs: &[UnresolvedRef]) -> Failure {
     let join = |text: fn(&UnresolvedRef) -> &str| {
-        let all: Vec<_> = unresolved_refs.iter().map(text).collect();
-        all.join("; ")
+        let texts: Vec<_> = unresolved_refs.iter().map(text).collect();
+        texts.join("; ")
     };
     let failure = error::REFERENCE_MISSING.failure(join(|lack| &lack.message));
     failure.with_remedy(format!("{}, then apply again", join(|lack| &lack.remedy)))

@@ -67,9 +67,9 @@ impl Step for ResumeDomain {
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let before = ports.domains.domain(params.uuid).await?;
+        let paused = ports.domains.domain(params.uuid).await?;
         ports.domains.resume(params.uuid).await?;
-        if before.is_some_and(|domain| domain.is_held_by_io_error()) {
+        if paused.is_some_and(|domain| domain.is_held_by_io_error()) {
             runs_on(&ports, params.uuid).await?;
         }
         Ok(Done::updated(Output {}))

@@ -58,8 +58,8 @@ impl Step for SetAutostart {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
-        let now = domain.as_ref().map(|domain| domain.autostart);
-        if now == Some(params.on) || (now.is_none() && !params.on) {
+        let autostart = domain.as_ref().map(|domain| domain.autostart);
+        if autostart == Some(params.on) || (autostart.is_none() && !params.on) {
             return Ok(Observed::Present(Output { on: params.on }));
         }
         Ok(Observed::Needed)

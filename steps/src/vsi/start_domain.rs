@@ -145,13 +145,13 @@ impl Step for StartDomain {
             _ => is_active,
         };
         // The boot of a guest that something else started begins somewhere after the last recorded one.
-        let note = note.unwrap_or(StartNote {
+        let start_note = note.unwrap_or(StartNote {
             booted_because: params.memory.as_ref().map(|_| STARTED_OUTSIDE.to_owned()),
             ..StartNote::at(params.last_boot)
         });
         let output = Output {
             boot_id,
-            ..note.output()
+            ..start_note.output()
         };
         Ok(if ran {
             Observed::Present(output)

@@ -149,7 +149,7 @@ impl Step for StopDomain {
             }
             may_be_deleted(cx, &ports, domain, params).await?;
         }
-        let how = match active(domain.as_ref()) {
+        let mode = match active(domain.as_ref()) {
             None => {
                 without_memory(&ports, params, domain.as_ref())?;
                 if domain.is_none() {
@@ -180,10 +180,10 @@ impl Step for StopDomain {
         };
         if params.boots_anew {
             // Another program may have saved it with its memory instead.
-            let again = inspect(cx, &ports, params.uuid).await?;
-            without_memory(&ports, params, again.as_ref())?;
+            let stopped = inspect(cx, &ports, params.uuid).await?;
+            without_memory(&ports, params, stopped.as_ref())?;
         }
-        Ok(Done::updated(Output { how }))
+        Ok(Done::updated(Output { how: mode }))
     }
 }
 
@@ -198,11 +198,11 @@ async fn may_be_deleted(
         return Ok(());
     }
     let volumes: Vec<VolumeToDelete> = all_volumes(params.uuid, &params.volumes).collect();
-    let volumes = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
+    let candidates = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
     let undefined = DomainToUndefine {
         uuid: params.uuid,
         leftovers: Leftovers::Delete,
-        volumes: &volumes.collect::<Vec<_>>(),
+        volumes: &candidates.collect::<Vec<_>>(),
         stay: &params.stay,
     };
     guards::foresee_undefinition(cx, ports, domain, undefined).await
@@ -322,12 +322,12 @@ async fn end(
     uid: Uuid,
 ) -> Result<StopMode, Failure> {
     let ended = ports.domains.destroy(uid).await;
-    let begun = domain.filter(|of| of.state == DomainState::Starting);
-    if let (Some(begun), Err(error)) = (begun, &ended)
+    let starting_domain = domain.filter(|domain| domain.state == DomainState::Starting);
+    if let (Some(starting_domain), Err(error)) = (starting_domain, &ended)
         && error.kind == PortErrorKind::Busy
     {
         // libvirt does not end a start that it has lost.
-        return Err(starting::lasts(ports, begun));
+        return Err(starting::lasts(ports, starting_domain));
     }
     off_is_fine(ended)?;
     Ok(StopMode::Destroyed)

@@ -95,16 +95,17 @@ impl Step for UndefineDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let volumes: Vec<VolumeToDelete> = all_volumes(params.uuid, &params.volumes).collect();
-        let volumes = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
+        let candidates = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
         let undefined = DomainToUndefine {
             uuid: params.uuid,
             leftovers: params.leftovers(),
-            volumes: &volumes.collect::<Vec<_>>(),
+            volumes: &candidates.collect::<Vec<_>>(),
             stay: &params.stay,
         };
         let permit = guards::permit_undefinition(cx, &ports, undefined).await?;
         let removed = ports.domains.undefine(&permit).await?;
-        let removed = removed == Removed::Removed;
-        Ok(Done::updated(Output { removed }))
+        Ok(Done::updated(Output {
+            removed: removed == Removed::Removed,
+        }))
     }
 }

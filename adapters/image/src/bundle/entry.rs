@@ -24,9 +24,9 @@ pub(super) fn header(name: &str, length: u64) -> Option<Header> {
 
 /// Name and length from a header, if it is byte for byte what vsiflow writes for them.
 pub(super) fn read(bytes: &[u8; BLOCK as usize]) -> Option<(String, u64)> {
-    let found = Header::from_byte_slice(bytes);
-    let length = found.entry_size().ok()?;
-    let name = found.path_bytes();
+    let parsed = Header::from_byte_slice(bytes);
+    let length = parsed.entry_size().ok()?;
+    let name = parsed.path_bytes();
     let name = std::str::from_utf8(&name).ok()?.to_owned();
     // Refuses every other header, even one that a tar reader would treat as equal.
     let same = header(&name, length)?.as_bytes() == bytes;
@@ -40,7 +40,8 @@ pub(super) fn padding(length: u64) -> u64 {
 
 /// The offset of the next entry, after an entry of this length whose bytes begin at `start`.
 pub(super) fn after(start: u64, length: u64) -> Result<u64, BundleError> {
-    let end = start.checked_add(length);
-    let end = end.and_then(|end| end.checked_add(padding(length)));
-    end.ok_or_else(|| BundleError::malformed("an entry is longer than any file"))
+    start
+        .checked_add(length)
+        .and_then(|end| end.checked_add(padding(length)))
+        .ok_or_else(|| BundleError::malformed("an entry is longer than any file"))
 }

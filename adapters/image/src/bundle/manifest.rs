@@ -82,8 +82,8 @@ impl BundleManifest {
     /// If it has content that a bundle may not have.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
         self.check()?;
-        let bytes = serde_json::to_vec_pretty(self);
-        let mut bytes = bytes.map_err(|error| BundleError::malformed(error.to_string()))?;
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| BundleError::malformed(error.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -93,8 +93,8 @@ impl BundleManifest {
     /// # Errors
     /// If it is not in the only valid form, or has content that a bundle may not have.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        let read: Result<Self, _> = serde_json::from_slice(bytes);
-        let manifest = read.map_err(|error| wrong(&error.to_string()))?;
+        let parsed: Result<Self, _> = serde_json::from_slice(bytes);
+        let manifest = parsed.map_err(|error| wrong(&error.to_string()))?;
         if manifest.to_bytes()? == bytes {
             Ok(manifest)
         } else {
@@ -105,21 +105,22 @@ impl BundleManifest {
     /// The names and lengths of the entries, in their order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (String, u64)> {
         let documents = self.documents.iter();
-        let documents = documents.map(|document| (document.name.clone(), document.length));
         let images = self.images.iter();
-        documents.chain(images.map(|image| (image.entry(), image.length)))
+        documents
+            .map(|document| (document.name.clone(), document.length))
+            .chain(images.map(|image| (image.entry(), image.length)))
     }
 
     fn check(&self) -> Result<(), BundleError> {
         if self.documents.len() > MAX || self.images.len() > MAX || self.left_out.len() > MAX {
             return Err(wrong("it names more than 1000 of one kind"));
         }
-        let mut all = 0_u64;
+        let mut documents_len = 0_u64;
         for (place, document) in self.documents.iter().enumerate() {
             document.check(place)?;
-            all = all.saturating_add(document.length);
+            documents_len = documents_len.saturating_add(document.length);
         }
-        if all > MAX_DOCUMENTS_LEN {
+        if documents_len > MAX_DOCUMENTS_LEN {
             return Err(wrong("its documents are longer than 64 MiB"));
         }
         let (mut known, mut urls) = (BTreeSet::new(), BTreeSet::new());
@@ -132,7 +133,11 @@ impl BundleManifest {
                 return Err(wrong("it has two images for one URL, or too many URLs"));
             }
         }
-        if self.left_out.iter().all(|one| is_line(one, MAX_OBJECT_LEN)) {
+        if self
+            .left_out
+            .iter()
+            .all(|name| is_line(name, MAX_OBJECT_LEN))
+        {
             Ok(())
         } else {
             Err(wrong("the name of what was left out is not a name"))

@@ -85,12 +85,12 @@ impl<F: ReadAt> Bundle<F> {
         let bytes = walk.short(&last, MAX_MANIFEST_LEN)?;
         let end = entry::after(last.start, last.length)?;
         let seal = walk.seal(end)?;
-        let found = Hash::of(&bytes);
-        if found != seal.hash {
+        let hash = Hash::of(&bytes);
+        if hash != seal.hash {
             return Err(BundleError::Changed {
                 entry: MANIFEST.to_owned(),
                 expected: seal.hash.to_string(),
-                found: found.to_string(),
+                found: hash.to_string(),
             });
         }
         let manifest = BundleManifest::read(&bytes)?;
@@ -164,9 +164,9 @@ impl<F: ReadAt> Bundle<F> {
             };
             self.file.fill(at, into).map_err(cut)?;
             hash.update(&*into);
-            let take = take as u64;
-            (at, left) = (at.saturating_add(take), left.saturating_sub(take));
-            read(take);
+            let length = take as u64;
+            (at, left) = (at.saturating_add(length), left.saturating_sub(length));
+            read(length);
         }
         same(&image.entry(), &image.sha256, Hash(hash.finalize().into()))
     }
@@ -175,14 +175,14 @@ impl<F: ReadAt> Bundle<F> {
 const MANIFEST: &str = "manifest.json";
 
 fn same(entry: &str, expected: &str, found: Hash) -> Result<(), BundleError> {
-    let found = found.to_string();
-    if found == expected {
+    let actual = found.to_string();
+    if actual == expected {
         Ok(())
     } else {
         Err(BundleError::Changed {
             entry: entry.to_owned(),
             expected: expected.to_owned(),
-            found,
+            found: actual,
         })
     }
 }
@@ -206,23 +206,28 @@ struct Walk<'a, F> {
 impl<F: ReadAt> Walk<'_, F> {
     /// Checks the first entry, which holds the version, and returns the offset of the next one.
     fn version(&self) -> Result<u64, BundleError> {
-        let none = || BundleError::malformed("it is not a bundle");
+        let not_a_bundle = || BundleError::malformed("it is not a bundle");
         if self.length < BLOCK {
-            return Err(none());
+            return Err(not_a_bundle());
         }
         let entry = self.entry(0).map_err(|error| match error {
             BundleError::Io(error) => BundleError::Io(error),
-            _ => none(),
+            _ => not_a_bundle(),
         })?;
         if entry.name != "vsiflow-bundle" || entry.length > MAX_LINE_LEN {
-            return Err(none());
+            return Err(not_a_bundle());
         }
         let bytes = self.short(&entry, MAX_LINE_LEN)?;
         if bytes != VERSION.as_bytes() {
-            let shown = bytes.iter().take(40).copied();
-            let shown: Vec<u8> = shown.take_while(|byte| *byte != b'\n').collect();
-            let shown = String::from_utf8_lossy(&shown).into_owned();
-            return Err(BundleError::Version(shown));
+            let line: Vec<u8> = bytes
+                .iter()
+                .take(40)
+                .copied()
+                .take_while(|byte| *byte != b'\n')
+                .collect();
+            return Err(BundleError::Version(
+                String::from_utf8_lossy(&line).into_owned(),
+            ));
         }
         entry::after(entry.start, entry.length)
     }
@@ -259,9 +264,11 @@ impl<F: ReadAt> Walk<'_, F> {
         }
         let text = self.short(&entry, MAX_LINE_LEN)?;
         let text = String::from_utf8(text).ok();
-        let seal = text.as_deref().and_then(|text| text.strip_suffix('\n'));
-        let seal = seal.and_then(|line| Seal::read(MARK, line));
-        let seal = seal.ok_or_else(|| BundleError::malformed("its seal cannot be read"))?;
+        let seal = text
+            .as_deref()
+            .and_then(|text| text.strip_suffix('\n'))
+            .and_then(|line| Seal::read(MARK, line))
+            .ok_or_else(|| BundleError::malformed("its seal cannot be read"))?;
         let end = entry::after(entry.start, entry.length)?;
         self.zeros(end, END)?;
         if end.saturating_add(END) == self.length {
@@ -309,9 +316,10 @@ impl<F: ReadAt> Walk<'_, F> {
     }
 
     fn short(&self, entry: &BundleEntry, longest: u64) -> Result<Vec<u8>, BundleError> {
-        let length = usize::try_from(entry.length).ok();
-        let length = length.filter(|_| entry.length <= longest);
-        let length = length.ok_or_else(|| {
+        let fitting = usize::try_from(entry.length)
+            .ok()
+            .filter(|_| entry.length <= longest);
+        let length = fitting.ok_or_else(|| {
             BundleError::malformed(format!("{:?} is longer than any such entry", entry.name))
         })?;
         let mut bytes = vec![0; length];
@@ -322,25 +330,25 @@ impl<F: ReadAt> Walk<'_, F> {
 
 /// Checks that the entries are those that the manifest names, in its order.
 fn compare(manifest: &BundleManifest, entries: &[BundleEntry]) -> Result<(), BundleError> {
-    let wrong = |what: String| Err(BundleError::malformed(what));
-    let mut found = entries.iter();
+    let malformed = |message: String| Err(BundleError::malformed(message));
+    let mut remaining_entries = entries.iter();
     for (name, length) in manifest.entries() {
-        match found.next() {
+        match remaining_entries.next() {
             Some(entry) if entry.name == name && entry.length == length => {}
             Some(entry) if entry.name == name => {
-                let is = entry.length;
-                return wrong(format!(
-                    "{name} has {is} bytes, and its manifest says {length}"
+                let length_there = entry.length;
+                return malformed(format!(
+                    "{name} has {length_there} bytes, and its manifest says {length}"
                 ));
             }
-            Some(entry) if entries.iter().any(|one| one.name == name) => {
-                return wrong(format!("{:?} is not at its place", entry.name));
+            Some(entry) if entries.iter().any(|entry_there| entry_there.name == name) => {
+                return malformed(format!("{:?} is not at its place", entry.name));
             }
-            _ => return wrong(format!("its manifest names {name}, which is not there")),
+            _ => return malformed(format!("its manifest names {name}, which is not there")),
         }
     }
-    match found.next() {
-        Some(entry) => wrong(format!(
+    match remaining_entries.next() {
+        Some(entry) => malformed(format!(
             "it holds {:?}, which its manifest does not name",
             entry.name
         )),

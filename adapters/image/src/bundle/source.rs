@@ -30,11 +30,11 @@ impl BundledImage {
     /// Opens the bundle if it exists and has the image's entry at that offset. Blocks.
     fn open(&self) -> Option<File> {
         let file = Folders::Any.open(&self.path).ok()?;
-        let mut found = [0; BLOCK as usize];
-        let at = self.start.checked_sub(BLOCK)?;
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, at).ok()?;
+        let mut header_there = [0; BLOCK as usize];
+        let header_start = self.start.checked_sub(BLOCK)?;
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut header_there, header_start).ok()?;
         let header = entry::header(&self.image.entry(), self.image.length)?;
-        (*header.as_bytes() == found).then_some(file)
+        (*header.as_bytes() == header_there).then_some(file)
     }
 }
 
@@ -72,8 +72,7 @@ impl WithBundles {
             }
             let (look, shown) = (bundled.clone(), named.clone());
             let opened = tokio::task::spawn_blocking(move || look.open()).await;
-            let opened = opened.map_err(|cause| failed(&shown, &io::Error::other(cause)))?;
-            match opened {
+            match opened.map_err(|cause| failed(&shown, &io::Error::other(cause)))? {
                 Some(file) => return Ok(Ok(BundleStream::new(file, bundled, shown))),
                 None => missing = Some(bundled.path.clone()),
             }
@@ -85,9 +84,9 @@ impl WithBundles {
 /// Adds the missing bundle's path to an error of the other source.
 fn without(missing: Option<&PathBuf>, mut error: SourceError) -> SourceError {
     if let Some(path) = missing {
-        let path = path.display();
+        let shown_path = path.display();
         error.message = format!(
-            "{}; the bundle {path} that held it is not there",
+            "{}; the bundle {shown_path} that held it is not there",
             error.message
         );
     }
@@ -196,15 +195,15 @@ impl ImageStream for BundleStream {
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         let length = self.info.length.unwrap_or_default();
-        let left = length.saturating_sub(self.read);
-        if left == 0 {
+        let remaining = length.saturating_sub(self.read);
+        if remaining == 0 {
             return Ok(None);
         }
         let (file, at) = (Arc::clone(&self.file), self.start.saturating_add(self.read));
-        let read = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
-        let read = read.map_err(io::Error::other).flatten();
-        let (mut piece, _) = read.map_err(|cause| failed(&self.shown, &cause))?;
-        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let result = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
+        let (mut piece, _) = (result.map_err(io::Error::other).flatten())
+            .map_err(|cause| failed(&self.shown, &cause))?;
+        piece.truncate(usize::try_from(remaining).unwrap_or(usize::MAX));
         if piece.is_empty() {
             let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(failed(&self.shown, &cut));

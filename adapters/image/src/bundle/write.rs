@@ -75,11 +75,11 @@ impl BundleWriter {
     /// If the file cannot be written.
     pub fn begin_image(&mut self) -> Result<(), BundleError> {
         self.drop_image()?;
-        let at = self.file.stream_position()?;
+        let header_start = self.file.stream_position()?;
         // The header is written when the image ends: it needs the SHA-256 and the length.
         self.file.write_all(&[0; BLOCK as usize])?;
         self.image = Some(OpenImage {
-            at,
+            at: header_start,
             length: 0,
             hash: Sha256::new(),
         });
@@ -123,11 +123,8 @@ impl BundleWriter {
             sha256,
             length: image.length,
         };
-        let known = self.manifest.images.iter();
-        if known
-            .into_iter()
-            .any(|known| known.sha256 == written.sha256)
-        {
+        let mut packed_images = self.manifest.images.iter();
+        if packed_images.any(|packed| packed.sha256 == written.sha256) {
             self.drop_image()?;
             return Ok(written);
         }

@@ -121,9 +121,9 @@ impl Coding {
     /// The coding that a response announces, if there is any.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(CONTENT_ENCODING).iter();
-        let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
         let names = values.flat_map(|value| {
-            let names = value.split(',').map(|name| name.trim().to_owned());
+            let lower = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
+            let names = lower.split(',').map(|name| name.trim().to_owned());
             names.collect::<Vec<_>>()
         });
         let names: Vec<_> = names

@@ -47,10 +47,10 @@ impl ImageStream for HttpStream {
             let Some(piece) = self.piece().await? else {
                 return self.end();
             };
-            let before = self.starts_at.saturating_sub(self.read);
+            let unwanted = self.starts_at.saturating_sub(self.read);
             self.read = self.read.saturating_add(piece.len() as u64);
-            let over = usize::try_from(before).unwrap_or(usize::MAX);
-            let wanted = piece.slice(over.min(piece.len())..);
+            let skipped = usize::try_from(unwanted).unwrap_or(usize::MAX);
+            let wanted = piece.slice(skipped.min(piece.len())..);
             // An empty piece does not mean the end.
             if !wanted.is_empty() {
                 return Ok(Some(wanted));

@@ -39,9 +39,11 @@ impl BlobStream {
     /// A blob whose bytes from `starts_at` are in this response.
     pub(super) fn new(
         source: OciSource,
-        (reference, shown): (Reference, ShownError),
+        reference: Reference,
+        shown: ShownError,
         blob: Blob,
-        (response, starts_at): (Response, u64),
+        response: Response,
+        starts_at: u64,
     ) -> Self {
         let info = SourceInfo {
             length: Some(blob.size),
@@ -92,7 +94,7 @@ impl BlobStream {
     fn end(&mut self) -> Result<Option<Bytes>, SourceError> {
         let digest = self.hash.take().map(Digest::ended);
         match digest.filter(|digest| *digest != self.blob.digest) {
-            Some(other) => Err(digest_mismatch(&self.shown, &self.blob.digest, &other)),
+            Some(received) => Err(digest_mismatch(&self.shown, &self.blob.digest, &received)),
             None => Ok(None),
         }
     }

@@ -14,12 +14,12 @@ pub(super) enum Challenge {
 
 /// The preferred challenge in these headers: `Bearer` before `Basic`.
 pub(super) fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
-    let all: Vec<_> = headers.flat_map(challenges).collect();
-    let of = |scheme: &str| {
+    let challenges_given: Vec<_> = headers.flat_map(challenges).collect();
+    let challenge_of = |scheme: &str| {
         let same = |(name, _): &&(String, Parameters)| name.eq_ignore_ascii_case(scheme);
-        all.iter().find(same)
+        challenges_given.iter().find(same)
     };
-    let bearer = of("bearer").and_then(|(_, parameters)| {
+    let bearer = challenge_of("bearer").and_then(|(_, parameters)| {
         let value = |name: &str| {
             let same = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
             parameters.iter().find(same).map(|(_, value)| value.clone())
@@ -27,14 +27,14 @@ pub(super) fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challen
         let (realm, service) = (value("realm")?, value("service"));
         Some(Challenge::Bearer { realm, service })
     });
-    bearer.or_else(|| of("basic").map(|_| Challenge::Basic))
+    bearer.or_else(|| challenge_of("basic").map(|_| Challenge::Basic))
 }
 
 type Parameters = Vec<(String, String)>;
 
 /// All challenges of a header: a scheme followed by `name=value`. Each word without `=` begins a new one.
 fn challenges(header: &str) -> Vec<(String, Parameters)> {
-    let mut found: Vec<(String, Parameters)> = Vec::new();
+    let mut challenges: Vec<(String, Parameters)> = Vec::new();
     let mut rest = header;
     while let Some(start) = rest.find(|c: char| !c.is_whitespace() && c != ',') {
         rest = rest.get(start..).unwrap_or_default();
@@ -43,20 +43,20 @@ fn challenges(header: &str) -> Vec<(String, Parameters)> {
             .split_at_checked(end.unwrap_or(rest.len()))
             .unwrap_or((rest, ""));
         match after.strip_prefix('=') {
-            Some(after) => {
-                let (value, after) = value(after);
-                if let Some((_, parameters)) = found.last_mut() {
+            Some(text) => {
+                let (value, following) = value(text);
+                if let Some((_, parameters)) = challenges.last_mut() {
                     parameters.push((word.to_owned(), value));
                 }
-                rest = after;
+                rest = following;
             }
             None => {
-                found.push((word.to_owned(), Vec::new()));
+                challenges.push((word.to_owned(), Vec::new()));
                 rest = after;
             }
         }
     }
-    found
+    challenges
 }
 
 /// A value, quoted or not, and the text after it.
@@ -73,8 +73,8 @@ fn value(text: &str) -> (String, &str) {
         match c {
             '\\' if !escaped => escaped = true,
             '"' if !escaped => {
-                let after = at.saturating_add(1);
-                return (value, quoted.get(after..).unwrap_or_default());
+                let value_end = at.saturating_add(1);
+                return (value, quoted.get(value_end..).unwrap_or_default());
             }
             c => {
                 escaped = false;

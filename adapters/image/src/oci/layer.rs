@@ -32,11 +32,11 @@ pub(super) async fn disk(
     let (give, unpacked) = mpsc::channel(WAITING);
     let unpacking = Arc::new(Unpacking::new(owner.clone(), give));
     let source = Feed::new(pieces, failed.clone(), unpacking.clone());
-    let mut to = Outlet::new(unpacking.clone(), MAX);
+    let mut outlet = Outlet::new(unpacking.clone(), MAX);
     let (tell, result) = oneshot::channel();
     thread::spawn(unpacking, move || {
         let mut tell = Some(tell);
-        let searched = search(source, &mut to, MAX, &mut tell);
+        let searched = search(source, &mut outlet, MAX, &mut tell);
         match (searched, tell.take()) {
             (Err(error), Some(tell)) => {
                 let _ = tell.send(Err(error));
@@ -46,13 +46,13 @@ pub(super) async fn disk(
         }
     });
     let ended = |_| Err(io::Error::other("the search of a layer ended early"));
-    let found = result.await.unwrap_or_else(ended);
-    let length = match found {
+    let disk_length = result.await.unwrap_or_else(ended);
+    let length = match disk_length {
         Ok(Some(length)) => length,
         Ok(None) => return Ok(None),
         Err(cause) => {
-            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(failed.take().unwrap_or_else(|| unfit(shown, &cause)));
+            let mut failure = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(failure.take().unwrap_or_else(|| unfit(shown, &cause)));
         }
     };
     let info = SourceInfo {
@@ -85,7 +85,7 @@ fn search(
     };
     let (mut archive, gauge) = archive::open(unpacked, || io::Error::other(UnfitLayer::Headers));
     let mut entries = archive.entries()?;
-    let mut found = false;
+    let mut has_disk = false;
     for _ in 0..MAX_FILES {
         let Some(entry) = entries.next() else {
             gauge.permit_rest();
@@ -101,10 +101,10 @@ fn search(
         if !is_disk(&entry)? {
             continue;
         }
-        if found {
+        if has_disk {
             return Err(io::Error::other(UnfitLayer::Several));
         }
-        found = true;
+        has_disk = true;
         if let Some(tell) = tell.take()
             && tell.send(Ok(Some(entry.size()))).is_err()
         {
@@ -174,13 +174,13 @@ struct LimitedLayer {
 
 impl Read for LimitedLayer {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.packed.read(into)?;
-        self.read = self.read.saturating_add(read as u64);
+        let bytes_read = self.packed.read(into)?;
+        self.read = self.read.saturating_add(bytes_read as u64);
         let most = self.most.of(self.unpacking.taken());
         if self.read > most {
             return Err(io::Error::other(UnpackedTooLarge(most, self.most.times)));
         }
-        Ok(read)
+        Ok(bytes_read)
     }
 }
 
@@ -199,8 +199,7 @@ impl<R: Read> Pushback<R> {
     /// Up to `most` of the next bytes, without consuming them.
     fn peek(&mut self, most: usize) -> io::Result<&[u8]> {
         let missing = most.saturating_sub(self.head.len());
-        let more = self.reader.by_ref().take(missing as u64);
-        let mut more = more;
+        let mut more = self.reader.by_ref().take(missing as u64);
         more.read_to_end(&mut self.head)?;
         Ok(&self.head)
     }
@@ -211,9 +210,9 @@ impl<R: Read> Read for Pushback<R> {
         if self.head.is_empty() {
             return self.reader.read(into);
         }
-        let read = self.head.as_slice().read(into)?;
-        self.head.drain(..read);
-        Ok(read)
+        let bytes_read = self.head.as_slice().read(into)?;
+        self.head.drain(..bytes_read);
+        Ok(bytes_read)
     }
 }
 
@@ -248,8 +247,8 @@ impl Read for ZstdFrames {
                     [] => return Ok(0),
                     [a, 0x2a, 0x4d, 0x18, length @ ..] if a & 0xf0 == 0x50 => {
                         let length = length.try_into().map_err(io::Error::other)?;
-                        let length = u64::from(u32::from_le_bytes(length)).saturating_add(8);
-                        io::copy(&mut packed.by_ref().take(length), &mut io::sink())?;
+                        let frame_len = u64::from(u32::from_le_bytes(length)).saturating_add(8);
+                        io::copy(&mut packed.by_ref().take(frame_len), &mut io::sink())?;
                         self.state = Some(FrameState::Between(packed));
                     }
                     _ => {

@@ -90,10 +90,12 @@ impl OciManifest {
 
 impl Descriptor {
     fn blob(&self) -> Result<Blob, String> {
-        let digest = Digest::read(&self.digest);
-        let digest = digest.ok_or("a digest of the manifest is not a SHA-256")?;
-        let size = self.size;
-        Ok(Blob { digest, size })
+        let digest =
+            Digest::read(&self.digest).ok_or("a digest of the manifest is not a SHA-256")?;
+        Ok(Blob {
+            digest,
+            size: self.size,
+        })
     }
 
     fn title(&self) -> Option<&str> {
@@ -111,8 +113,10 @@ impl Descriptor {
     fn is_disk(&self) -> bool {
         let title = self.title().unwrap_or_default();
         let packed = [".gz", ".xz", ".zst"];
-        let stem = packed.iter().find_map(|end| title.strip_suffix(end));
-        let stem = stem.unwrap_or(title);
+        let stem = packed
+            .iter()
+            .find_map(|end| title.strip_suffix(end))
+            .unwrap_or(title);
         [".qcow2", ".img", ".raw"]
             .iter()
             .any(|end| stem.ends_with(end))
@@ -162,18 +166,18 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManife
     match (fitting.as_slice(), platform) {
         ([first, ..], Some(_)) | ([first], None) => Ok(OciManifest::See(first.blob()?)),
         (_, platform) => {
-            let mut there: Vec<_> = images.iter().map(|image| name(image)).collect();
-            there.sort();
-            there.dedup();
-            there.truncate(16);
-            let there: Vec<_> = there.iter().map(|of| words(of)).collect();
-            let there = there.join(", ");
+            let mut names: Vec<_> = images.iter().map(|image| name(image)).collect();
+            names.sort();
+            names.dedup();
+            names.truncate(16);
+            let platforms: Vec<_> = names.iter().map(|text| words(text)).collect();
+            let list = platforms.join(", ");
             Err(match platform {
                 Some(platform) => {
-                    format!("the image is not there for {platform}; it is for {there}")
+                    format!("the image is not there for {platform}; it is for {list}")
                 }
                 None => {
-                    format!("the image is there for {there}; say which with ?arch=ARCHITECTURE")
+                    format!("the image is there for {list}; say which with ?arch=ARCHITECTURE")
                 }
             })
         }

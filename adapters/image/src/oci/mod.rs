@@ -91,8 +91,8 @@ impl OciSource {
         let mut blob: Option<Blob> = None;
         for _ in 0..DEEPEST {
             let bytes = self.manifest(reference, shown, blob.as_ref()).await?;
-            let read = OciManifest::read(&bytes, reference.platform());
-            match read.map_err(|why| invalid(shown, why))? {
+            let manifest = OciManifest::read(&bytes, reference.platform());
+            match manifest.map_err(|why| invalid(shown, why))? {
                 OciManifest::See(other) => blob = Some(other),
                 found => return Ok(found),
             }
@@ -112,10 +112,10 @@ impl OciSource {
         let mut response = asking.get(&url, Some(ACCEPT), None).await?;
         answered(shown, &response, "manifest")?;
         let bytes = body(&self.state.http, shown, &mut response, MAX_LEN).await?;
-        let digest = digest.or(reference.digest.as_ref());
-        let found = Digest::of(&bytes);
-        match digest.filter(|digest| **digest != found) {
-            Some(digest) => Err(digest_mismatch(shown, digest, &found)),
+        let expected = digest.or(reference.digest.as_ref());
+        let received = Digest::of(&bytes);
+        match expected.filter(|expected| **expected != received) {
+            Some(expected) => Err(digest_mismatch(shown, expected, &received)),
             None => Ok(bytes),
         }
     }
@@ -130,8 +130,8 @@ impl OciSource {
         let from = (offset > 0).then_some(offset);
         let response = self.asking(reference, shown).get(&url, None, from).await?;
         if response.status() == StatusCode::PARTIAL_CONTENT && offset > 0 {
-            let range = response.headers().get(CONTENT_RANGE);
-            let range = range.and_then(|range| range_of(range.to_str().ok()?));
+            let range = (response.headers().get(CONTENT_RANGE))
+                .and_then(|range| range_of(range.to_str().ok()?));
             return match range {
                 Some((first, length)) if first == offset => Ok((response, offset, length)),
                 _ => Err(invalid(
@@ -162,12 +162,13 @@ impl OciSource {
             );
             return Err(error(SourceErrorKind::Mismatch, shown, message));
         }
-        let of = (reference.clone(), shown.clone());
         Ok(BlobStream::new(
             self.clone(),
-            of,
+            reference.clone(),
+            shown.clone(),
             blob,
-            (response, starts_at),
+            response,
+            starts_at,
         ))
     }
 
@@ -183,13 +184,14 @@ impl OciSource {
         let (response, starts_at, length) = self.part(part).await?;
         let size =
             length.ok_or_else(|| invalid(shown, "the registry does not say how long a blob is"))?;
-        let of = (reference.clone(), shown.clone());
         let blob = Blob { digest, size };
         Ok(BlobStream::new(
             self.clone(),
-            of,
+            reference.clone(),
+            shown.clone(),
             blob,
-            (response, starts_at),
+            response,
+            starts_at,
         ))
     }
 
@@ -254,16 +256,16 @@ const WITHIN: &str = "disk of ";
 
 fn read(url: &str) -> Result<(Reference, ShownError), SourceError> {
     let url = parse(url)?;
-    let shown = ShownError::from(&without_query(&url));
-    let reference = Reference::read(&url).map_err(|why| invalid(&shown, why))?;
-    Ok((reference, shown))
+    let shown_url = ShownError::from(&without_query(&url));
+    let reference = Reference::read(&url).map_err(|why| invalid(&shown_url, why))?;
+    Ok((reference, shown_url))
 }
 
 /// The query of an `oci:` URL holds no secret; an error is clearer without it.
 fn without_query(url: &Url) -> Url {
-    let mut url = url.clone();
-    url.set_query(None);
-    url
+    let mut bare_url = url.clone();
+    bare_url.set_query(None);
+    bare_url
 }
 
 fn no_url(shown: &ShownError) -> SourceError {
@@ -277,9 +279,8 @@ fn answered(shown: &ShownError, response: &Response, what: &str) -> Result<(), S
         let message = format!("the registry answered {status} for the {what}");
         return Err(error(kind_of(status), shown, message));
     }
-    let page = response.headers().get(CONTENT_TYPE);
-    let page = page.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if page {
+    let kind = response.headers().get(CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
         Err(invalid(shown, "this is a web page, not a registry"))
     } else {
         Ok(())
@@ -306,8 +307,8 @@ async fn body(
         }
         Ok(bytes)
     };
-    let read = timeout(SHORT_DEADLINE, reading).await;
-    read.unwrap_or_else(|_| {
+    let body = timeout(SHORT_DEADLINE, reading).await;
+    body.unwrap_or_else(|_| {
         let message = format!(
             "a short answer did not end in {} s",
             SHORT_DEADLINE.as_secs()

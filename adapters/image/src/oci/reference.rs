@@ -74,22 +74,24 @@ impl Reference {
                 "write oci://registry/repository:tag; credentials are in the host's settings",
             );
         }
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or("the registry is missing")?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or("the registry is missing")?;
         let docker = [DOCKER, "index.docker.io"].contains(&host);
         let host = if docker { DOCKER_REGISTRY } else { host };
         let port = url
             .port()
             .map(|port| format!(":{port}"))
             .unwrap_or_default();
-        let registry = Url::parse(&format!("{scheme}://{host}{port}/"));
-        let registry = registry.map_err(|_| "the registry is not the name of a server")?;
+        let registry = Url::parse(&format!("{scheme}://{host}{port}/"))
+            .map_err(|_| "the registry is not the name of a server")?;
         let path = url.path().trim_start_matches('/');
         let (path, digest) = match path.split_once('@') {
             Some((path, digest)) => {
                 let digest = Digest::read(digest);
-                let wrong = "the digest is not sha256: and 64 hexadecimal digits";
-                (path, Some(digest.ok_or(wrong)?))
+                let not_a_digest = "the digest is not sha256: and 64 hexadecimal digits";
+                (path, Some(digest.ok_or(not_a_digest)?))
             }
             None => (path, None),
         };
@@ -113,8 +115,8 @@ impl Reference {
 
     /// The URL of a manifest: of `digest`, otherwise of the reference itself.
     pub(crate) fn manifest(&self, digest: Option<&Digest>) -> Option<Url> {
-        let own = self.digest.as_ref().map_or(self.tag.as_str(), Digest::text);
-        let which = digest.map_or(own, Digest::text);
+        let own_version = self.digest.as_ref().map_or(self.tag.as_str(), Digest::text);
+        let which = digest.map_or(own_version, Digest::text);
         self.below("manifests", which)
     }
 

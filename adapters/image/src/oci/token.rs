@@ -119,8 +119,8 @@ impl RegistryCall<'_> {
             };
             let response = self.http.request(self.shown, url.clone(), ask).await?;
             // The target of a redirect does not receive credentials.
-            let own = same_server(response.url(), url);
-            if response.status() != StatusCode::UNAUTHORIZED || !own || renewed {
+            let is_same_server = same_server(response.url(), url);
+            if response.status() != StatusCode::UNAUTHORIZED || !is_same_server || renewed {
                 return Ok(response);
             }
             renewed = true;
@@ -134,8 +134,8 @@ impl RegistryCall<'_> {
     }
 
     async fn pass(&self, response: &Response) -> Result<Pass, SourceError> {
-        let headers = response.headers().get_all(WWW_AUTHENTICATE);
-        let headers = headers.iter().filter_map(|header| header.to_str().ok());
+        let headers = (response.headers().get_all(WWW_AUTHENTICATE).iter())
+            .filter_map(|header| header.to_str().ok());
         match challenge::read(headers) {
             Some(Challenge::Bearer { realm, service }) => self.token(&realm, service).await,
             Some(Challenge::Basic) if self.access().is_some_and(ServerAccess::is_password) => {
@@ -194,15 +194,15 @@ impl RegistryCall<'_> {
         })?;
         let text = [answer.token, answer.access_token]
             .into_iter()
-            .find(|text| !text.is_empty());
-        // The token is sent in a header.
-        let text = text.filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
-        let text = text.ok_or_else(|| {
-            invalid(
-                self.shown,
-                format!("the token server {server} gave no token"),
-            )
-        })?;
+            .find(|text| !text.is_empty())
+            // The token is sent in a header.
+            .filter(|text| text.bytes().all(|b| b.is_ascii_graphic()))
+            .ok_or_else(|| {
+                invalid(
+                    self.shown,
+                    format!("the token server {server} gave no token"),
+                )
+            })?;
         let life = Duration::from_secs(answer.expires_in.unwrap_or(60)).min(MAX_LIFE);
         let now = Instant::now();
         Ok(Pass::Token {
@@ -226,12 +226,12 @@ impl RegistryCall<'_> {
     fn may_see(&self, url: &Url) -> bool {
         let registry = &self.reference.registry;
         let named = |server: &str| {
-            let other = Url::parse(&format!("{}://{server}/", url.scheme()));
-            other.is_ok_and(|other| same_server(&other, url))
+            let server_url = Url::parse(&format!("{}://{server}/", url.scheme()));
+            server_url.is_ok_and(|server_url| same_server(&server_url, url))
         };
         let (docker, of_docker) = KNOWN;
-        let known = registry.host_str() == Some(docker) && named(of_docker);
-        same_server(registry, url) || known || self.token_server.is_some_and(named)
+        let is_known = registry.host_str() == Some(docker) && named(of_docker);
+        same_server(registry, url) || is_known || self.token_server.is_some_and(named)
     }
 }
 

@@ -101,10 +101,10 @@ fn window(header: &[u8]) -> Option<u64> {
 fn dictionary(head: &[u8]) -> u64 {
     const STREAM_HEADER: usize = 12;
     const LZMA2: [u8; 2] = [0x21, 1];
-    let block = head.get(STREAM_HEADER..).unwrap_or_default();
+    let rest = head.get(STREAM_HEADER..).unwrap_or_default();
     // The last four bytes of the header are its checksum.
-    let length = block.first().map_or(0, |size| usize::from(*size) * 4);
-    let block = block.get(..length).unwrap_or_default();
+    let length = rest.first().map_or(0, |size| usize::from(*size) * 4);
+    let block = rest.get(..length).unwrap_or_default();
     // The sizes before the filters are not needed, and the last filter is always this one.
     let filter = block
         .windows(3)

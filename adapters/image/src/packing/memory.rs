@@ -121,8 +121,8 @@ impl MemoryState {
     /// What an owner has.
     fn of(&self, owner: &ImageOwner) -> u32 {
         let parts = self.parts.values();
-        let own = parts.filter(|part| part.unpacking.owner() == owner);
-        own.map(|part| part.mib).sum()
+        let owned_parts = parts.filter(|part| part.unpacking.owner() == owner);
+        owned_parts.map(|part| part.mib).sum()
     }
 
     /// What all owners have.
@@ -139,8 +139,8 @@ impl MemoryState {
     fn by_owner(&self) -> BTreeMap<&ImageOwner, u32> {
         let mut has: BTreeMap<_, u32> = BTreeMap::new();
         for part in self.parts.values() {
-            let own = has.entry(part.unpacking.owner()).or_default();
-            *own = own.saturating_add(part.mib);
+            let owned_mib = has.entry(part.unpacking.owner()).or_default();
+            *owned_mib = owned_mib.saturating_add(part.mib);
         }
         has
     }
@@ -160,8 +160,8 @@ impl MemoryState {
         });
         let may_have = waiting.filter(|(own, _, mib)| own.saturating_add(*mib) <= memory.own);
         let (has, number, mib) = may_have.min()?;
-        let kept = if has == 0 { 0 } else { memory.kept };
-        let needed = used.saturating_add(mib).saturating_add(kept);
+        let reserve = if has == 0 { 0 } else { memory.kept };
+        let needed = used.saturating_add(mib).saturating_add(reserve);
         Some((number, needed <= memory.all))
     }
 
@@ -181,11 +181,11 @@ impl MemoryState {
             return;
         }
         let parts = self.parts.iter();
-        let others = parts.filter(|(_, part)| part.unpacking.owner() != owner);
-        let progress = others.filter_map(|(number, part)| {
-            let before = before.get(number)?;
-            let read = part.unpacking.taken().saturating_sub(*before);
-            Some((read, &part.unpacking))
+        let other_parts = parts.filter(|(_, part)| part.unpacking.owner() != owner);
+        let progress = other_parts.filter_map(|(number, part)| {
+            let taken_before = before.get(number)?;
+            let bytes = part.unpacking.taken().saturating_sub(*taken_before);
+            Some((bytes, &part.unpacking))
         });
         let slow = progress.filter(|(read, of)| *read < PROGRESS && !of.has_ended());
         if let Some((_, slowest)) = slow.min_by_key(|(read, _)| *read) {
@@ -290,11 +290,11 @@ impl SharedMemory {
                     all: self.all,
                 });
             }
-            let again = || (now + PATIENCE, self.state().read());
-            let (at, before) = look.get_or_insert_with(again);
+            let next_look = || (now + PATIENCE, self.state().read());
+            let (at, before) = look.get_or_insert_with(next_look);
             if now >= *at {
                 self.state().end_slowest(unpacking.owner(), before);
-                look = Some(again());
+                look = Some(next_look());
                 continue;
             }
             let _ = timeout_at((*at).min(deadline), place.is_handed_out.notified()).await;

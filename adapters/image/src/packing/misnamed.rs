@@ -21,7 +21,7 @@ impl Misnamed {
     /// The stream for a file that begins with `head` and is named like one that is packed so.
     pub(super) fn new(named: Packing, head: &[u8], info: SourceInfo, shown: ShownError) -> Self {
         let kind = named.words();
-        let is = match format::of(head) {
+        let reason = match format::of(head) {
             Err(unfit) => unfit.to_string(),
             Ok(_) => {
                 "it begins as no such file does: if it is a disk, give it another name".to_owned()
@@ -30,7 +30,7 @@ impl Misnamed {
         Self {
             info,
             shown,
-            why: format!("its name is that of {kind}, but {is}"),
+            why: format!("its name is that of {kind}, but {reason}"),
         }
     }
 }

@@ -76,21 +76,21 @@ fn first_is_description(head: &[u8]) -> io::Result<bool> {
 /// Sends the disk, reads to the end of the archive, and compares the checksums.
 pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
     let (mut archive, gauge) = archive::open(from, || unfit(UnfitOva::Headers));
-    let mut read = Contents::default();
+    let mut contents = Contents::default();
     for (count, entry) in archive.entries()?.enumerate() {
         if count >= MAX_FILES {
             return Err(unfit(UnfitOva::Files));
         }
         let entry = entry?;
         gauge.permit(&entry)?;
-        if !read.file(entry, to)? {
+        if !contents.file(entry, to)? {
             return Ok(());
         }
     }
     gauge.permit_rest();
     // Read to the end: a source with a digest compares all bytes.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    read.check()
+    contents.check()
 }
 
 /// What was read from the archive so far.
@@ -155,10 +155,10 @@ impl Contents {
             let (kind, name, digits) = entry_of(line).ok_or_else(|| unfit(UnfitOva::Manifest))?;
             let name = in_its_folder(name);
             let sums = self.sums.remove(name);
-            let found = sums.and_then(|sums| sums.hex(kind));
-            if found.is_none_or(|found| !found.eq_ignore_ascii_case(digits)) {
-                let name = name.chars().take(100).collect();
-                return Err(unfit(UnfitOva::Checksum(name)));
+            let sum = sums.and_then(|sums| sums.hex(kind));
+            if sum.is_none_or(|sum| !sum.eq_ignore_ascii_case(digits)) {
+                let start = name.chars().take(100).collect();
+                return Err(unfit(UnfitOva::Checksum(start)));
             }
             listed.push(name);
         }
@@ -175,8 +175,8 @@ impl Contents {
 fn entry_of(line: &str) -> Option<(&str, &str, &str)> {
     let (kind, rest) = line.split_once('(')?;
     let (name, digits) = rest.rsplit_once(')')?;
-    let digits = digits.trim_start().strip_prefix('=')?.trim();
-    Some((kind.trim(), name, digits))
+    let digits_of_sum = digits.trim_start().strip_prefix('=')?.trim();
+    Some((kind.trim(), name, digits_of_sum))
 }
 
 /// The file's name, if it contains no path.
@@ -185,8 +185,8 @@ fn plain_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<String> {
         EntryType::Regular | EntryType::Continuous => {}
         _ => return Err(unfit(UnfitOva::Kind)),
     }
-    let name = String::from_utf8(entry.path_bytes().into_owned());
-    let name = name.map_err(|_| unfit(UnfitOva::Outside))?;
+    let name =
+        String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| unfit(UnfitOva::Outside))?;
     let name = in_its_folder(&name);
     if is_plain(name) {
         Ok(name.to_owned())
@@ -207,13 +207,13 @@ fn is_plain(name: &str) -> bool {
 
 fn text(from: &mut impl Read) -> io::Result<String> {
     let mut text = String::new();
-    let read = from
+    let bytes_read = from
         .by_ref()
         .take(MAX_TEXT_LEN.saturating_add(1))
         .read_to_string(&mut text);
     let unread = |why: &str| Err(unfit(UnfitOva::Description(why.to_owned())));
-    match read {
-        Ok(read) if read as u64 > MAX_TEXT_LEN => unread("it is too long"),
+    match bytes_read {
+        Ok(bytes_read) if bytes_read as u64 > MAX_TEXT_LEN => unread("it is too long"),
         // Every other byte of a plain text in UTF-16 is zero.
         Ok(_) if text.contains('\0') => unread("it is no text in UTF-8"),
         Ok(_) => Ok(text),
@@ -253,8 +253,9 @@ fn disk_of(description: &str) -> io::Result<Vec<String>> {
         for attribute in element.attributes() {
             let attribute = attribute.map_err(|error| unread(&error))?;
             let key = attribute.key.local_name().as_ref().to_owned();
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0);
-            let value = value.map_err(|error| unread(&error))?;
+            let value = attribute
+                .normalized_value(XmlVersion::Implicit1_0)
+                .map_err(|error| unread(&error))?;
             attributes.insert(key, value.into_owned());
             events = events.saturating_add(1);
         }
@@ -278,10 +279,14 @@ fn disk_of(description: &str) -> io::Result<Vec<String>> {
         [] if count > 0 => return Err(unfit(UnfitOva::NoDisk)),
         several => return Err(unfit(UnfitOva::Disks(several.len()))),
     };
-    let file = disk.get("fileRef").and_then(|id| files.get(id));
-    let file = file.ok_or_else(|| unfit(UnfitOva::NoDisk))?;
+    let file = disk
+        .get("fileRef")
+        .and_then(|id| files.get(id))
+        .ok_or_else(|| unfit(UnfitOva::NoDisk))?;
     let is_split = file.contains_key("chunkSize") || disk.contains_key("parentRef");
-    let packed = file.get("compression").is_some_and(|how| how != "identity");
+    let packed = file
+        .get("compression")
+        .is_some_and(|compression| compression != "identity");
     if is_split || packed {
         return Err(unfit(UnfitOva::DiskForm));
     }
@@ -346,11 +351,11 @@ impl<R: Read> Tee<R> {
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(into)?;
-        let bytes = into.get(..read).unwrap_or_default();
+        let bytes_read = self.from.read(into)?;
+        let bytes = into.get(..bytes_read).unwrap_or_default();
         self.sums.sha1.update(bytes);
         self.sums.sha256.update(bytes);
         self.sums.sha512.update(bytes);
-        Ok(read)
+        Ok(bytes_read)
     }
 }

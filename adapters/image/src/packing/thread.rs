@@ -27,8 +27,8 @@ pub(crate) fn spawn(
     let (runtime, reader) = (Handle::current(), unpacking.clone());
     let unpack = move || {
         let _timers = runtime.enter();
-        let done = catch_unwind(AssertUnwindSafe(work));
-        if let Err(error) = done.unwrap_or_else(|_| Err(io::Error::other(Panicked))) {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        if let Err(error) = result.unwrap_or_else(|_| Err(io::Error::other(Panicked))) {
             unpacking.fail(error);
         }
     };

@@ -62,8 +62,8 @@ pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> 
                 let rest = extent.capacity.saturating_sub(start);
                 let length =
                     usize::try_from(rest).map_or(grain.len(), |rest| rest.min(grain.len()));
-                let grain = grain.get(..length).unwrap_or_default();
-                if !disk.zeros(start)? || !disk.data(grain)? {
+                let data = grain.get(..length).unwrap_or_default();
+                if !disk.zeros(start)? || !disk.data(data)? {
                     return Ok(false);
                 }
                 grains = grains.saturating_add(1);
@@ -125,7 +125,10 @@ impl ExtentHeader {
     fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut header = [0; SECTOR as usize];
         exactly(from, &mut header)?;
-        let (short, long) = (|at| number::<4>(&header, at), |at| number::<8>(&header, at));
+        let (short, long) = (
+            |offset| number::<4>(&header, offset),
+            |offset| number::<8>(&header, offset),
+        );
         let flags = u32::try_from(short(8)).unwrap_or_default();
         let packing = u16::try_from(number::<2>(&header, 77)).unwrap_or_default();
         if !header.starts_with(MAGIC) || flags & STREAM != STREAM || packing != DEFLATE {
@@ -139,17 +142,22 @@ impl ExtentHeader {
         let capacity = bytes(long(12), LARGEST)?;
         let grain = bytes(long(20), MAX_GRAIN_LEN)?;
         let overhead = bytes(long(64), MAX_OVERHEAD_LEN)?;
-        let mut before = header.to_vec();
+        let mut overhead_bytes = header.to_vec();
         let rest = overhead.saturating_sub(SECTOR);
-        from.by_ref().take(rest).read_to_end(&mut before)?;
-        if before.len() as u64 != overhead {
+        from.by_ref().take(rest).read_to_end(&mut overhead_bytes)?;
+        if overhead_bytes.len() as u64 != overhead {
             return Err(unfit(UnfitVmdk::Short));
         }
-        let description = section(&before, long(28), long(36).saturating_mul(SECTOR))?;
+        let description = section(&overhead_bytes, long(28), long(36).saturating_mul(SECTOR))?;
         is_standalone(description, CreateType::StreamOptimized).map_err(unfit)?;
         let grains = match long(56) {
             AT_END => None,
-            tables => Some(count(&before, tables, short(44), capacity.div_ceil(grain))?),
+            tables => Some(count(
+                &overhead_bytes,
+                tables,
+                short(44),
+                capacity.div_ceil(grain),
+            )?),
         };
         Ok(Self {
             capacity,
@@ -169,8 +177,7 @@ impl ExtentHeader {
         if packed.len() as u64 != size {
             return Err(unfit(UnfitVmdk::Short));
         }
-        let unpacked = ZlibDecoder::new(packed.as_slice());
-        let mut unpacked = unpacked.take(self.grain.saturating_add(1));
+        let mut unpacked = ZlibDecoder::new(packed.as_slice()).take(self.grain.saturating_add(1));
         let damaged = |_| wrong("a grain cannot be unpacked");
         unpacked.read_to_end(&mut grain).map_err(damaged)?;
         if grain.len() as u64 > self.grain {
@@ -228,13 +235,13 @@ fn count(before: &[u8], tables: u64, entries: u64, grains: u64) -> io::Result<u6
     let directory = section(before, tables, grains.div_ceil(entries).saturating_mul(4))?;
     let (mut found, mut left) = (0_u64, grains);
     for place in directory.chunks_exact(4) {
-        let here = left.min(entries);
-        let table = section(before, number::<4>(place, 0), here.saturating_mul(4))?;
+        let in_table = left.min(entries);
+        let table = section(before, number::<4>(place, 0), in_table.saturating_mul(4))?;
         let named = table
             .chunks_exact(4)
             .filter(|entry| number::<4>(entry, 0) > 1);
         found = found.saturating_add(named.count() as u64);
-        left = left.saturating_sub(here);
+        left = left.saturating_sub(in_table);
     }
     Ok(found)
 }
@@ -246,8 +253,8 @@ fn section(before: &[u8], sector: u64, length: u64) -> io::Result<&[u8]> {
     let range = start
         .zip(end)
         .and_then(|(start, end)| Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?));
-    let found = range.and_then(|range| before.get(range));
-    found.ok_or_else(|| wrong("a table is outside of the file"))
+    let table = range.and_then(|range| before.get(range));
+    table.ok_or_else(|| wrong("a table is outside of the file"))
 }
 
 /// The `createType` of a description.
@@ -269,8 +276,8 @@ impl CreateType {
 /// Checks that the description names one extent of this type and no parent.
 pub(crate) fn is_standalone(description: &[u8], form: CreateType) -> Result<(), UnfitVmdk> {
     let text = description.split(|byte| *byte == 0).next();
-    let text = std::str::from_utf8(text.unwrap_or_default());
-    let text = text.map_err(|_| UnfitVmdk::Wrong("its description"))?;
+    let text = std::str::from_utf8(text.unwrap_or_default())
+        .map_err(|_| UnfitVmdk::Wrong("its description"))?;
     let mut extents = 0_usize;
     for line in text.lines().map(str::trim) {
         let lower = line.to_ascii_lowercase();
@@ -302,8 +309,10 @@ pub(crate) fn is_standalone(description: &[u8], form: CreateType) -> Result<(), 
 
 /// A little-endian number; bytes beyond the end count as 0.
 pub(crate) fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
-    let bytes = bytes.iter().skip(at).take(N);
-    bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    let window = bytes.iter().skip(at).take(N);
+    window
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 fn exactly(from: &mut impl Read, into: &mut [u8]) -> io::Result<()> {

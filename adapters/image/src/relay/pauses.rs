@@ -26,8 +26,8 @@ struct Pause {
 impl Pauses {
     pub(super) fn left(&self, url: &str) -> Option<Duration> {
         let pause = self.0.get(url)?;
-        let left = pause.length.saturating_sub(pause.begun.elapsed());
-        (!left.is_zero()).then_some(left)
+        let remaining = pause.length.saturating_sub(pause.begun.elapsed());
+        (!remaining.is_zero()).then_some(remaining)
     }
 
     /// Begins a pause. Readers that time out during a pause do not extend it.
@@ -38,8 +38,8 @@ impl Pauses {
         self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
         if self.0.len() >= MAX_PAUSES {
             let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
-            let oldest = oldest.map(|(key, _)| key.clone());
-            oldest.and_then(|oldest| self.0.remove(&oldest));
+            let key = oldest.map(|(key, _)| key.clone());
+            key.and_then(|key| self.0.remove(&key));
         }
         let last = self.0.get(url).map(|pause| pause.length);
         let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));

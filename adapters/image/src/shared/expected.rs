@@ -23,8 +23,8 @@ pub(super) struct ExpectedReaders {
 impl ExpectedReaders {
     /// Announces a reader.
     pub(super) fn expect(&self, url: &str) {
-        self.with_expected(|all| {
-            let times = all.entry(url.to_owned()).or_default();
+        self.with_expected(|readers| {
+            let times = readers.entry(url.to_owned()).or_default();
             times.push_back(Instant::now());
             if times.len() > MAX {
                 times.pop_front();
@@ -34,7 +34,7 @@ impl ExpectedReaders {
 
     /// Records that one announced reader has opened the image.
     pub(super) fn opened(&self, url: &str) {
-        self.with_expected(|all| all.get_mut(url).and_then(VecDeque::pop_front));
+        self.with_expected(|readers| readers.get_mut(url).and_then(VecDeque::pop_front));
         self.arrived.notify_waiters();
     }
 
@@ -45,7 +45,7 @@ impl ExpectedReaders {
 
     /// Whether a reader of this image is still expected.
     pub(super) fn any(&self, url: &str) -> bool {
-        self.with_expected(|all| all.contains_key(url))
+        self.with_expected(|readers| readers.contains_key(url))
     }
 
     /// Accesses the announcements, without expired ones.
@@ -53,12 +53,12 @@ impl ExpectedReaders {
         &self,
         look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T,
     ) -> T {
-        let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, times| {
-            times.retain(|at| at.elapsed() < SOON);
+        let mut readers = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|_, times| {
+            times.retain(|announced| announced.elapsed() < SOON);
             !times.is_empty()
         });
-        look(&mut all)
+        look(&mut readers)
     }
 }
 

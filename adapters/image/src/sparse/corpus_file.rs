@@ -87,8 +87,8 @@ impl Ranges for CorpusFile {
     }
 
     async fn some(&mut self, at: u64, most: u64) -> Result<Bytes, SourceError> {
-        let left = self.length.saturating_sub(at);
-        let mut bytes = vec![0; left.min(most).min(1 << 20) as usize];
+        let remaining = self.length.saturating_sub(at);
+        let mut bytes = vec![0; remaining.min(most).min(1 << 20) as usize];
         self.fill(at, &mut bytes);
         let has_checksum = bytes.starts_with(b"head") || bytes.starts_with(b"regi");
         // A field of four bytes may have the same letters.

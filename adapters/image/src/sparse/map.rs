@@ -106,14 +106,14 @@ impl BlockMap {
     ) -> Result<(), SparseFault> {
         let start = number.saturating_mul(self.block);
         let needed = self.capacity.saturating_sub(start).min(self.block);
-        let at = u64::from(place).saturating_mul(self.unit);
-        let end = at.saturating_add(needed);
+        let start_in_file = u64::from(place).saturating_mul(self.unit);
+        let end = start_in_file.saturating_add(needed);
         if end > file {
             return Err(SparseFault::Short);
         }
         if tables
             .iter()
-            .any(|table| at < table.end && table.start < end)
+            .any(|table| start_in_file < table.end && table.start < end)
         {
             return Err(SparseFault::Wrong("a block is where a table is"));
         }
@@ -143,17 +143,17 @@ impl BlockMap {
 
     /// The offset in the file (`None` for a hole), and how many bytes of one block follow it.
     fn run(&self, position: u64, most: u64) -> Option<(Option<u64>, u64)> {
-        let left = self
+        let remaining = self
             .capacity
             .checked_sub(position)
-            .filter(|left| *left > 0)?;
+            .filter(|remaining| *remaining > 0)?;
         let number = position.checked_div(self.block)?;
         let within = position.checked_rem(self.block)?;
         let place = *self.places.get(usize::try_from(number).ok()?)?;
-        let length = self.block.saturating_sub(within).min(left).min(most);
-        let at = u64::from(place).saturating_mul(self.unit);
-        let at = (place != HOLE).then(|| at.saturating_add(within));
-        Some((at, length))
+        let length = self.block.saturating_sub(within).min(remaining).min(most);
+        let block_start = u64::from(place).saturating_mul(self.unit);
+        let offset = (place != HOLE).then(|| block_start.saturating_add(within));
+        Some((offset, length))
     }
 }
 

@@ -128,23 +128,23 @@ impl SparseSource {
     }
 
     async fn read(&self, url: &str) -> Result<SparseStream, SourceError> {
-        let shown = ShownError::from(&parse(url)?);
+        let shown_url = ShownError::from(&parse(url)?);
         let stream = self.files.open(url).await?;
         let SourceInfo { length, validator } = stream.info().clone();
         let mut file = RangeReader::new(self.files.clone(), url, stream, &self.owner);
         let head = file.head().await?;
         let Some(form) = SparseForm::of(&head) else {
             let message = "the image changed while it was read";
-            return Err(error(SourceErrorKind::Changed, &shown, message));
+            return Err(error(SourceErrorKind::Changed, &shown_url, message));
         };
         if length.is_none() || validator.is_none() {
             let why = "the source does not say how long the file is, or, without imageChecksum, which version of it this is";
-            return Err(form.refused(&shown, why));
+            return Err(form.refused(&shown_url, why));
         }
-        let map = form.map(&mut file).await;
-        let map = map.map_err(|unread| unread.explained(form, &shown))?;
+        let map =
+            (form.map(&mut file).await).map_err(|unread| unread.explained(form, &shown_url))?;
         let entered = file.is_enterable().await;
-        entered.map_err(|cause| Unread::Source(cause).explained(form, &shown))?;
+        entered.map_err(|cause| Unread::Source(cause).explained(form, &shown_url))?;
         let most = MAX.of(length.unwrap_or_default());
         if map.capacity() > most {
             let message = format!(
@@ -152,7 +152,7 @@ impl SparseSource {
                 map.capacity(),
                 form.name()
             );
-            return Err(error(SourceErrorKind::TooLarge, &shown, message));
+            return Err(error(SourceErrorKind::TooLarge, &shown_url, message));
         }
         let info = SourceInfo {
             length: None,

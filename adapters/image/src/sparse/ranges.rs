@@ -38,17 +38,19 @@ pub(super) trait Ranges: Send {
         length: u64,
     ) -> impl Future<Output = Result<Vec<u8>, Unread>> + Send {
         async move {
-            let end = at.checked_add(length).filter(|end| *end <= self.length());
-            let end = end.ok_or(SparseFault::Short)?;
+            let end = at
+                .checked_add(length)
+                .filter(|end| *end <= self.length())
+                .ok_or(SparseFault::Short)?;
             let mut bytes = Vec::new();
             let mut next = at;
             while next < end {
-                let some = self.some(next, end.saturating_sub(next)).await?;
-                if some.is_empty() {
+                let piece = self.some(next, end.saturating_sub(next)).await?;
+                if piece.is_empty() {
                     return Err(SparseFault::Short.into());
                 }
-                next = next.saturating_add(some.len() as u64);
-                bytes.extend_from_slice(&some);
+                next = next.saturating_add(piece.len() as u64);
+                bytes.extend_from_slice(&piece);
             }
             Ok(bytes)
         }
@@ -109,17 +111,17 @@ impl RangeReader {
 
     /// The file's first 512 bytes, or fewer if it is shorter. The next read returns them again.
     pub(super) async fn head(&mut self) -> Result<Bytes, SourceError> {
-        let Some(open) = self.open.as_mut().filter(|open| open.at == 0) else {
+        let Some(range) = self.open.as_mut().filter(|range| range.at == 0) else {
             return Ok(Bytes::new());
         };
-        let mut head = BytesMut::from(open.rest.clone());
+        let mut head = BytesMut::from(range.rest.clone());
         while head.len() < HEAD
-            && let Some(piece) = open.stream.next().await?
+            && let Some(piece) = range.stream.next().await?
         {
             head.extend_from_slice(&piece);
-            open.rest = head.clone().freeze();
+            range.rest = head.clone().freeze();
         }
-        Ok(open.rest.clone())
+        Ok(range.rest.clone())
     }
 
     /// Checks that the source can be read at an offset. Some sources only show that when it is tried.
@@ -138,8 +140,8 @@ impl RangeReader {
     /// Checks that the file is still the version that was opened first.
     pub(super) async fn unchanged(&mut self) -> Result<(), SourceError> {
         self.leave();
-        let now = self.source.probe(&self.url).await?;
-        if now.validator == self.validator {
+        let current = self.source.probe(&self.url).await?;
+        if current.validator == self.validator {
             Ok(())
         } else {
             Err(self.error(SourceErrorKind::Changed, CHANGED))
@@ -198,26 +200,26 @@ impl Ranges for RangeReader {
             let ahead = at.checked_sub(open.at);
             ahead.is_some_and(|ahead| ahead <= NEAR)
         };
-        let mut open = match self.open.take().filter(near) {
-            Some(open) => open,
+        let mut range = match self.open.take().filter(near) {
+            Some(range) => range,
             None => self.enter(at).await?,
         };
         loop {
-            let over = at.saturating_sub(open.at).min(open.rest.len() as u64);
-            open.skip(over);
-            if !open.rest.is_empty() {
-                let length = most.min(open.rest.len() as u64);
-                let length = usize::try_from(length).unwrap_or(open.rest.len());
-                let some = open.rest.slice(..length);
-                open.skip(length as u64);
-                self.open = Some(open);
-                return Ok(some);
+            let skipped = at.saturating_sub(range.at).min(range.rest.len() as u64);
+            range.skip(skipped);
+            if !range.rest.is_empty() {
+                let length = most.min(range.rest.len() as u64);
+                let length = usize::try_from(length).unwrap_or(range.rest.len());
+                let piece = range.rest.slice(..length);
+                range.skip(length as u64);
+                self.open = Some(range);
+                return Ok(piece);
             }
-            let next = self.unpacking.unless_ended(open.stream.next()).await;
+            let next = self.unpacking.unless_ended(range.stream.next()).await;
             match next.map_err(|busy| self.busy(&busy))?? {
                 Some(piece) => {
                     self.unpacking.count(piece.len() as u64);
-                    open.rest = piece;
+                    range.rest = piece;
                 }
                 None => return Ok(Bytes::new()),
             }
@@ -236,8 +238,9 @@ impl Ranges for RangeReader {
 
 impl OpenRange {
     fn skip(&mut self, bytes: u64) {
-        let over = usize::try_from(bytes).map_or(self.rest.len(), |over| over.min(self.rest.len()));
-        self.rest.advance(over);
-        self.at = self.at.saturating_add(over as u64);
+        let skipped =
+            usize::try_from(bytes).map_or(self.rest.len(), |skipped| skipped.min(self.rest.len()));
+        self.rest.advance(skipped);
+        self.at = self.at.saturating_add(skipped as u64);
     }
 }

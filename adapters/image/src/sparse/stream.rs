@@ -79,11 +79,11 @@ impl ImageStream for SparseStream {
             }
             Some(SparseExtent::Data { at, length }) => {
                 self.zeros = 0;
-                let some = self.file.some(at, length).await?;
-                if some.is_empty() {
+                let bytes = self.file.some(at, length).await?;
+                if bytes.is_empty() {
                     return Err(self.cut());
                 }
-                some
+                bytes
             }
         };
         self.position = self.position.saturating_add(piece.len() as u64);

@@ -34,17 +34,17 @@ pub(super) async fn tables(file: &mut impl Ranges) -> Result<BlockTables, Unread
     let description = extent.description(file).await?;
     is_standalone(&description, CreateType::MonolithicSparse).map_err(|_| SparseFault::NotAlone)?;
     let mut places = Vec::new();
-    let mut left = blocks(extent.capacity, extent.grain)?;
-    file.reserve(left.saturating_mul(BLOCK_MEMORY)).await?;
-    let tables = left.div_ceil(extent.entries);
+    let mut remaining = blocks(extent.capacity, extent.grain)?;
+    file.reserve(remaining.saturating_mul(BLOCK_MEMORY)).await?;
+    let tables = remaining.div_ceil(extent.entries);
     let directory = extent.before(file, extent.directory, tables.saturating_mul(4));
     for table in directory.await?.chunks_exact(4) {
-        let here = left.min(extent.entries);
-        left = left.saturating_sub(here);
+        let count = remaining.min(extent.entries);
+        remaining = remaining.saturating_sub(count);
         let entries = match number::<4>(table, 0) {
-            0 => vec![0; usize::try_from(here.saturating_mul(4)).unwrap_or_default()],
+            0 => vec![0; usize::try_from(count.saturating_mul(4)).unwrap_or_default()],
             sector => {
-                let entries = extent.before(file, sector, here.saturating_mul(4));
+                let entries = extent.before(file, sector, count.saturating_mul(4));
                 entries.await?
             }
         };
@@ -80,7 +80,10 @@ struct VmdkHeader {
 
 impl VmdkHeader {
     fn read(header: &[u8], file: u64) -> Result<Self, SparseFault> {
-        let (short, long) = (|at| number::<4>(header, at), |at| number::<8>(header, at));
+        let (short, long) = (
+            |offset| number::<4>(header, offset),
+            |offset| number::<8>(header, offset),
+        );
         let flags = short(8);
         let packed = flags & u64::from(STREAM) != 0 || number::<2>(header, 77) != 0;
         if !header.starts_with(MAGIC) || !(1..=3).contains(&short(4)) || packed {

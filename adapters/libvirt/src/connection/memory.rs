@@ -60,15 +60,15 @@ impl PacketBudget {
     pub(crate) fn share(&self, owner: &Arc<str>) -> PacketShare {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let present = owners.get(owner).and_then(Weak::upgrade);
-        let own = present.unwrap_or_else(|| {
-            owners.retain(|_, others| others.strong_count() > 0);
-            let own = Arc::new(Semaphore::new(OF_ONE_OWNER));
-            owners.insert(Arc::clone(owner), Arc::downgrade(&own));
-            own
+        let of_owner = present.unwrap_or_else(|| {
+            owners.retain(|_, memory| memory.strong_count() > 0);
+            let new = Arc::new(Semaphore::new(OF_ONE_OWNER));
+            owners.insert(Arc::clone(owner), Arc::downgrade(&new));
+            new
         });
         PacketShare {
             total: Arc::clone(&self.total),
-            own,
+            own: of_owner,
         }
     }
 
@@ -97,13 +97,13 @@ impl PacketShare {
             };
         };
         // They are never closed.
-        let own = Arc::clone(&self.own).acquire_many_owned(beyond).await.ok();
-        let total = Arc::clone(&self.total)
+        let owner_permit = Arc::clone(&self.own).acquire_many_owned(beyond).await.ok();
+        let total_permit = Arc::clone(&self.total)
             .acquire_many_owned(beyond)
             .await
             .ok();
         PacketMemory {
-            _permits: [own, total],
+            _permits: [owner_permit, total_permit],
         }
     }
 }

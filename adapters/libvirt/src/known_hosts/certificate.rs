@@ -79,8 +79,7 @@ impl KnownHost {
         if !shown.critical_options().is_empty() {
             return Err("it has a critical option, and none is known here");
         }
-        let names = shown.valid_principals().iter();
-        let mut names = names.map(|name| name.to_lowercase());
+        let mut names = (shown.valid_principals().iter()).map(|name| name.to_lowercase());
         if !names.any(|name| glob(name.as_bytes(), self.name.as_bytes())) {
             return Err("it is for other host names");
         }
@@ -94,9 +93,10 @@ impl KnownHost {
 impl HostLines {
     /// Refuses a certificate of a distrusted key, and one that a distrusted key signed.
     fn refuse_signed(&self, host: &str, shown: &Certificate) -> Result<(), ConnectError> {
-        let keys = [shown.public_key(), shown.signature_key()];
-        let mut keys = keys.into_iter().map(|key| PublicKey::from(key.clone()));
-        keys.try_for_each(|key| self.refuse_distrusted(host, &key))
+        [shown.public_key(), shown.signature_key()]
+            .into_iter()
+            .map(|key| PublicKey::from(key.clone()))
+            .try_for_each(|key| self.refuse_distrusted(host, &key))
     }
 }
 

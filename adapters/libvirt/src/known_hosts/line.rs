@@ -146,8 +146,8 @@ impl<'t> LineParts<'t> {
 
 /// Whether a word is a marker, or looks like one: a byte order mark or characters without width may stand before it.
 fn is_marker(word: &str) -> bool {
-    let shown = word.trim_start_matches(|c: char| !c.is_ascii_graphic());
-    shown.starts_with('@')
+    let visible = word.trim_start_matches(|c: char| !c.is_ascii_graphic());
+    visible.starts_with('@')
 }
 
 fn is_number(text: &str) -> bool {

@@ -57,8 +57,8 @@ impl LibvirtHost {
     async fn length(&self, log: &VolumeKey) -> PortResult<Option<u64>> {
         // Reading the volume refreshes the pool, because QEMU creates the log without libvirt's storage
         // driver.
-        let found = self.volume(log).await?;
-        Ok(found.map(|volume| volume.physical))
+        let volume = self.volume(log).await?;
+        Ok(volume.map(|volume| volume.physical))
     }
 
     /// The rest of a rotated file; `None` if it was read to its end, or was deleted.

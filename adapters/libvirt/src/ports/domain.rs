@@ -31,7 +31,7 @@ impl DomainPort for LibvirtHost {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
         let calls = self.quick().await?;
         match self.lookup_domain(&calls, uuid).await? {
-            Some(found) => self.domain_info(&calls, &found).await,
+            Some(domain) => self.domain_info(&calls, &domain).await,
             None => Ok(None),
         }
     }
@@ -40,8 +40,8 @@ impl DomainPort for LibvirtHost {
         let calls = self.quick().await?;
         let listed = calls.connect_list_all_domains(0).await;
         let (mut domains, mut bytes) = (Vec::new(), 0_usize);
-        for found in listed.map_err(|e| self.speaking("").of(&e))? {
-            if let Some(info) = self.listed_domain(&calls, &found).await? {
+        for domain in listed.map_err(|e| self.speaking("").of(&e))? {
+            if let Some(info) = self.listed_domain(&calls, &domain).await? {
                 bytes = bytes.saturating_add(info.xml.len());
                 domains.push(info);
             }
@@ -57,17 +57,17 @@ impl DomainPort for LibvirtHost {
         let spec = permit.call();
         let calls = self.quick().await?;
         let object = format!("domain {}", spec.name);
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let (xml, flags) = (domain::describe(spec), domain_flags::DEFINE_VALIDATE);
         let defined = calls
             .domain_define_xml_flags(&xml, flags)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let set = calls.domain_set_autostart(&defined, spec.autostart).await;
-        set.map_err(|e| at.of(&e))?;
+        set.map_err(|e| context.of(&e))?;
         let info = self.domain_info(&calls, &defined).await?;
         info.ok_or_else(|| {
-            at.error(
+            context.error(
                 PortErrorKind::Missing,
                 "it vanished right after it was defined",
             )
@@ -77,44 +77,44 @@ impl DomainPort for LibvirtHost {
     async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
         let uuid = permit.call().uuid;
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let started = calls.domain_create_with_flags(&found, 0).await;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let started = calls.domain_create_with_flags(&domain, 0).await;
         started.map(drop).map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         calls
-            .domain_shutdown_flags(&found, 0)
+            .domain_shutdown_flags(&domain, 0)
             .await
             .map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let done = calls.domain_suspend(&found).await;
-        done.map_err(|e| self.of_domain(uuid, &e))
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let reply = calls.domain_suspend(&domain).await;
+        reply.map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn resume(&self, uuid: Uuid) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let state = calls.domain_get_state(&found).await;
-        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let state_reply = calls.domain_get_state(&domain).await;
+        let state = state_reply.map_err(|e| self.of_domain(uuid, &e))?;
         // libvirt refuses to resume a running guest.
         if state_of(state.state, state.reason) == DomainState::Running {
             return Ok(());
         }
-        let done = calls.domain_resume(&found).await;
-        done.map_err(|e| self.of_domain(uuid, &e))
+        let reply = calls.domain_resume(&domain).await;
+        reply.map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let grown = calls.domain_block_resize(&found, path, capacity).await;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let grown = calls.domain_block_resize(&domain, path, capacity).await;
         grown.map_err(|e| self.of_domain(uuid, &e))
     }
 
@@ -157,16 +157,16 @@ impl DomainPort for LibvirtHost {
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let done = calls.domain_set_autostart(&found, on).await;
-        done.map_err(|e| self.of_domain(uuid, &e))
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let reply = calls.domain_set_autostart(&domain, on).await;
+        reply.map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         for source in [AddressSource::Agent, AddressSource::Arp] {
-            let answer = calls.domain_interface_addresses(&found, source).await;
+            let answer = calls.domain_interface_addresses(&domain, source).await;
             let cards = match answer {
                 Ok(cards) => cards,
                 // The agent does not respond, or the ARP table cannot be read: try the next source.
@@ -183,27 +183,27 @@ impl DomainPort for LibvirtHost {
 
     async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String> {
         let calls = self.long(within.saturating_add(QUICK)).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         let seconds = i32::try_from(within.as_secs().max(1)).unwrap_or(1);
-        let answer = calls.qemu_domain_agent_command(&found, command, seconds);
+        let answer = calls.qemu_domain_agent_command(&domain, command, seconds);
         match answer.await {
             Ok(answer) => Ok(answer.unwrap_or_default()),
             Err(error) => {
-                let mut of = self.of_domain(uuid, &error);
-                of.kind = match error.code() {
+                let mut failure = self.of_domain(uuid, &error);
+                failure.kind = match error.code() {
                     Some(code::AGENT_UNRESPONSIVE) => PortErrorKind::WrongState,
                     Some(code::ARGUMENT_UNSUPPORTED) => PortErrorKind::Rejected,
-                    _ => of.kind,
+                    _ => failure.kind,
                 };
-                Err(of)
+                Err(failure)
             }
         }
     }
 
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        self.serial_console(uuid, &found, force).await
+        let domain = self.existing_domain(&calls, uuid).await?;
+        self.serial_console(uuid, &domain, force).await
     }
 
     async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
@@ -212,9 +212,9 @@ impl DomainPort for LibvirtHost {
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let state = calls.domain_get_state(&found).await;
-        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let state_reply = calls.domain_get_state(&domain).await;
+        let state = state_reply.map_err(|e| self.of_domain(uuid, &e))?;
         // For a running guest, the live definition is the one that is read back.
         let live = if state_of(state.state, state.reason).is_active() {
             domain_flags::AFFECT_LIVE
@@ -223,7 +223,7 @@ impl DomainPort for LibvirtHost {
         };
         let mark = domain::bare_mark(mark);
         let set = calls.domain_set_metadata(
-            &found,
+            &domain,
             MetadataKind::Element,
             Some(&mark),
             Some(domain::MARK_PREFIX),
@@ -235,9 +235,9 @@ impl DomainPort for LibvirtHost {
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         calls
-            .domain_destroy_flags(&found, 0)
+            .domain_destroy_flags(&domain, 0)
             .await
             .map_err(|e| self.of_domain(uuid, &e))
     }
@@ -245,11 +245,11 @@ impl DomainPort for LibvirtHost {
     async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed> {
         let Undefinition { uuid, leftovers } = *permit.call();
         let calls = self.quick().await?;
-        let Some(found) = self.lookup_domain(&calls, uuid).await? else {
+        let Some(domain) = self.lookup_domain(&calls, uuid).await? else {
             return Ok(Removed::Absent);
         };
         let state = calls
-            .domain_get_state(&found)
+            .domain_get_state(&domain)
             .await
             .map_err(|e| self.of_domain(uuid, &e))?;
         if state_of(state.state, state.reason).is_active() {
@@ -265,7 +265,7 @@ impl DomainPort for LibvirtHost {
                 UNDEFINE | domain_flags::UNDEFINE_MANAGED_SAVE | domain_flags::UNDEFINE_NVRAM
             }
         };
-        match calls.domain_undefine_flags(&found, flags).await {
+        match calls.domain_undefine_flags(&domain, flags).await {
             Ok(()) => Ok(Removed::Removed),
             Err(error) if is_absent(&error) => Ok(Removed::Absent),
             Err(error) => Err(self.of_domain(uuid, &error)),
@@ -289,7 +289,7 @@ const UNDEFINE: u32 =
 impl LibvirtHost {
     async fn lookup_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Option<RemoteDomain>> {
         match calls.domain_lookup_by_uuid(uuid.into()).await {
-            Ok(found) => Ok(Some(found)),
+            Ok(domain) => Ok(Some(domain)),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.of_domain(uuid, &error)),
         }
@@ -312,10 +312,10 @@ impl LibvirtHost {
     async fn listed_domain(
         &self,
         calls: &Calls,
-        found: &RemoteDomain,
+        domain: &RemoteDomain,
     ) -> PortResult<Option<DomainInfo>> {
-        let info = self.domain_info(calls, found).await?;
-        let uuid = found.uuid.0;
+        let info = self.domain_info(calls, domain).await?;
+        let uuid = domain.uuid.0;
         if info.is_some() || self.lookup_domain(calls, uuid).await?.is_none() {
             return Ok(info);
         }
@@ -328,46 +328,49 @@ impl LibvirtHost {
     async fn domain_info(
         &self,
         calls: &Calls,
-        found: &RemoteDomain,
+        domain: &RemoteDomain,
     ) -> PortResult<Option<DomainInfo>> {
-        match self.read_domain(calls, found).await {
+        match self.read_domain(calls, domain).await {
             Ok(info) => Ok(Some(info)),
             Err(error) if error.kind == PortErrorKind::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn read_domain(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<DomainInfo> {
-        let uuid = found.uuid.0;
-        let of = |error: &crate::Error| self.of_domain(uuid, error);
-        let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;
+    async fn read_domain(&self, calls: &Calls, domain: &RemoteDomain) -> PortResult<DomainInfo> {
+        let uuid = domain.uuid.0;
+        let failure = |error: &crate::Error| self.of_domain(uuid, error);
+        let state = calls
+            .domain_get_state(domain)
+            .await
+            .map_err(|e| failure(&e))?;
         let persistent = calls
-            .domain_is_persistent(found)
+            .domain_is_persistent(domain)
             .await
-            .map_err(|e| of(&e))?;
+            .map_err(|e| failure(&e))?;
         let live = calls
-            .domain_get_xml_desc(found, 0)
+            .domain_get_xml_desc(domain, 0)
             .await
-            .map_err(|e| of(&e))?;
+            .map_err(|e| failure(&e))?;
         let object = format!("domain {uuid}");
         let unreadable = |error: &_| self.speaking(&object).unreadable(error);
         let stored = calls
-            .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
+            .domain_get_xml_desc(domain, domain_flags::XML_INACTIVE)
             .await
-            .map_err(|e| of(&e))?;
-        let read = self.read_both(live, stored).await;
-        let ReadDomain { both, xml } = read.map_err(|e| unreadable(&e))?;
+            .map_err(|e| failure(&e))?;
+        let reading = self.read_both(live, stored).await;
+        let ReadDomain { both, xml } = reading.map_err(|e| unreadable(&e))?;
         let definition = both.live;
-        let autostart = match calls.domain_get_autostart(found).await {
+        let autostart = match calls.domain_get_autostart(domain).await {
             Ok(autostart) => autostart,
             // A transient domain has no autostart.
             Err(error) if error.code().is_some() => false,
-            Err(error) => return Err(of(&error)),
+            Err(error) => return Err(failure(&error)),
         };
         let reason = reason_of(state.state, state.reason).map(str::to_owned);
         let moved = was_moved(state.state, state.reason);
         let state = state_of(state.state, state.reason);
-        let saved = !state.is_active() && self.has_saved_memory(calls, found).await?;
+        let saved = !state.is_active() && self.has_saved_memory(calls, domain).await?;
         let (defined_uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
         Ok(DomainInfo {
             uuid: defined_uuid,
@@ -393,13 +396,13 @@ impl LibvirtHost {
         })
     }
 
-    async fn has_saved_memory(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<bool> {
-        let saved = calls.domain_has_managed_save_image(found).await;
+    async fn has_saved_memory(&self, calls: &Calls, domain: &RemoteDomain) -> PortResult<bool> {
+        let saved = calls.domain_has_managed_save_image(domain).await;
         match saved {
             Ok(saved) => Ok(saved),
             // Some of libvirt's drivers do not support this call.
             Err(error) if error.code() == Some(code::NO_SUPPORT) => Ok(false),
-            Err(error) => Err(self.of_domain(found.uuid.0, &error)),
+            Err(error) => Err(self.of_domain(domain.uuid.0, &error)),
         }
     }
 

@@ -40,12 +40,15 @@ impl HostPort for LibvirtHost {
 
     async fn facts(&self) -> PortResult<HostFacts> {
         let calls = self.quick().await?;
-        let at = self.speaking("");
-        let hostname = calls.connect_get_hostname().await.map_err(|e| at.of(&e))?;
+        let context = self.speaking("");
+        let hostname = calls
+            .connect_get_hostname()
+            .await
+            .map_err(|e| context.of(&e))?;
         let version = calls
             .connect_get_lib_version()
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let boot_id = self.boot_id().await?;
         Ok(HostFacts {
             hostname,
@@ -66,11 +69,11 @@ impl HostPort for LibvirtHost {
 
     async fn uuid(&self) -> PortResult<Option<HostUuid>> {
         let calls = self.quick().await?;
-        let at = self.speaking("");
-        let xml = calls.connect_get_capabilities().await;
-        let xml = xml.map_err(|e| at.of(&e))?;
+        let context = self.speaking("");
+        let xml_reply = calls.connect_get_capabilities().await;
+        let xml = xml_reply.map_err(|e| context.of(&e))?;
         let uuid = self.parsed(xml, capabilities::host_uuid).await;
-        let Some(uuid) = uuid.map_err(|e| at.unreadable(&e))? else {
+        let Some(uuid) = uuid.map_err(|e| context.unreadable(&e))? else {
             return Ok(None);
         };
         let daemon = match self.command(DAEMON, COMMAND).await {
@@ -87,39 +90,39 @@ impl HostPort for LibvirtHost {
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
         let calls = self.quick().await?;
-        let at = self.speaking("");
+        let context = self.speaking("");
         let xml = calls
             .connect_get_capabilities()
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let wanted = arch.to_owned();
-        let found = self.parsed(xml, move |xml| capabilities::guest_support(xml, &wanted));
-        let Some(mut support) = found.await.map_err(|e| at.unreadable(&e))? else {
+        let parsed_support = self.parsed(xml, move |xml| capabilities::guest_support(xml, &wanted));
+        let Some(mut support) = parsed_support.await.map_err(|e| context.unreadable(&e))? else {
             return Ok(None);
         };
         let (machine, kind) = (support.machine.clone(), support.domain_type.clone());
         let capabilities = calls
             .connect_get_domain_capabilities(Some(arch), Some(&machine), Some(&kind))
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let secure = self.parsed(capabilities, capabilities::has_secure_execution);
-        support.secure_execution = secure.await.map_err(|e| at.unreadable(&e))?;
+        support.secure_execution = secure.await.map_err(|e| context.unreadable(&e))?;
         Ok(Some(support))
     }
 
     async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
         let calls = self.quick().await?;
-        let node = calls.node_get_info().await;
-        let node = node.map_err(|e| self.speaking("").of(&e))?;
+        let node_reply = calls.node_get_info().await;
+        let node = node_reply.map_err(|e| self.speaking("").of(&e))?;
         Ok(capacity(node.cpus, node.memory))
     }
 
     async fn guest_stats(&self) -> PortResult<Option<Vec<GuestStats>>> {
         let connection = self.session.control().await;
         let calls = connection.map_err(|e| self.unconnected(&e))?.within(STATS);
-        let all = calls.connect_get_all_domain_stats().await;
-        let all = all.map_err(|e| self.speaking("").of(&e))?;
-        Ok(Some(all.iter().map(stats).collect()))
+        let stats_reply = calls.connect_get_all_domain_stats().await;
+        let stats_of_domains = stats_reply.map_err(|e| self.speaking("").of(&e))?;
+        Ok(Some(stats_of_domains.iter().map(stats).collect()))
     }
 
     async fn care(&self) -> PortResult<Option<HostCare>> {
@@ -203,15 +206,15 @@ impl LibvirtHost {
     pub(super) async fn command(&self, command: &str, within: Duration) -> PortResult<String> {
         const MAX: usize = 4 << 20;
         let object = format!("command {command}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let output = self
             .session
             .exec(command, MAX, within)
             .await
-            .map_err(|e| at.exec(&e))?;
+            .map_err(|e| context.exec(&e))?;
         if output.truncated {
             let words = format!("it printed more than {MAX} bytes");
-            return Err(at.error(PortErrorKind::Other, words));
+            return Err(context.error(PortErrorKind::Other, words));
         }
         if output.success() {
             return Ok(host_text::read(&output.stdout).into_owned());
@@ -222,7 +225,7 @@ impl LibvirtHost {
             Some(126 | 127) => PortErrorKind::Denied,
             _ => PortErrorKind::Other,
         };
-        Err(at.error(
+        Err(context.error(
             kind,
             if text.is_empty() {
                 "it failed without a word".into()
@@ -266,11 +269,11 @@ pub(super) fn quoted(text: &str) -> String {
 fn parse_logging(text: &str) -> HostCare {
     let mut care = HostCare::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let value = value.split('#').next().unwrap_or_default();
-        let value = value.trim().trim_matches('"');
-        match (key.trim(), value.parse()) {
+        let uncommented = value.split('#').next().unwrap_or_default();
+        let setting = uncommented.trim().trim_matches('"');
+        match (key.trim(), setting.parse()) {
             ("max_size", Ok(size)) => care.log_bytes = size,
-            ("stdio_handler", _) => value.clone_into(&mut care.log_handler),
+            ("stdio_handler", _) => setting.clone_into(&mut care.log_handler),
             _ => {}
         }
     }

@@ -18,14 +18,16 @@ impl LibvirtHost {
         quiesce: bool,
     ) -> PortResult<()> {
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let xml = calls.domain_get_xml_desc(&found, 0).await;
-        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let xml_reply = calls.domain_get_xml_desc(&domain, 0).await;
+        let xml = xml_reply.map_err(|e| self.of_domain(uuid, &e))?;
         let object = format!("domain {uuid}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let layers = layers.to_vec();
-        let described = self.parsed(xml, move |xml| snapshot::describe(xml, &layers, None));
-        let described = described.await.map_err(|e| at.unreadable(&e))?;
+        let described = (self
+            .parsed(xml, move |xml| snapshot::describe(xml, &layers, None))
+            .await)
+            .map_err(|e| context.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_DISK_ONLY
             | block_flags::SNAPSHOT_NO_METADATA
             | block_flags::SNAPSHOT_ATOMIC
@@ -34,42 +36,42 @@ impl LibvirtHost {
             } else {
                 0
             };
-        let made = calls
-            .domain_snapshot_create_xml(&found, &described, flags)
+        let created = calls
+            .domain_snapshot_create_xml(&domain, &described, flags)
             .await;
-        made.map(drop).map_err(|error| {
-            let mut of = self.of_domain(uuid, &error);
-            of.kind = match error.code() {
+        created.map(drop).map_err(|error| {
+            let mut failure = self.of_domain(uuid, &error);
+            failure.kind = match error.code() {
                 // No agent responds, or it cannot freeze the file systems.
                 Some(code::AGENT_UNRESPONSIVE | code::ARGUMENT_UNSUPPORTED) => {
                     PortErrorKind::Rejected
                 }
-                _ => of.kind,
+                _ => failure.kind,
             };
-            of
+            failure
         })
     }
 
     pub(super) async fn commit(&self, uuid: Uuid, target: &str) -> PortResult<()> {
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         let flags = block_flags::COMMIT_ACTIVE | block_flags::COMMIT_SHALLOW;
-        let begun = calls.domain_block_commit(&found, target, flags).await;
+        let begun = calls.domain_block_commit(&domain, target, flags).await;
         begun.map_err(|e| self.of_domain(uuid, &e))
     }
 
     pub(super) async fn job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let job = calls.domain_get_block_job_info(&found, target).await;
-        let job = job.map_err(|e| self.of_domain(uuid, &e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let job_reply = calls.domain_get_block_job_info(&domain, target).await;
+        let job = job_reply.map_err(|e| self.of_domain(uuid, &e))?;
         if job.found != 1 {
             return Ok(None);
         }
         let merges_into = match job.kind {
             block_job::ACTIVE_COMMIT => {
-                let xml = calls.domain_get_xml_desc(&found, 0).await;
-                let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+                let xml_reply = calls.domain_get_xml_desc(&domain, 0).await;
+                let xml = xml_reply.map_err(|e| self.of_domain(uuid, &e))?;
                 let object = format!("domain {uuid}");
                 let target = target.to_owned();
                 let file = self.parsed(xml, move |xml| domain_info::merges_into(xml, &target));
@@ -90,16 +92,16 @@ impl LibvirtHost {
 
     pub(super) async fn pivot(&self, uuid: Uuid, target: &str) -> PortResult<()> {
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         let flags = block_flags::ABORT_PIVOT;
-        let ended = calls.domain_block_job_abort(&found, target, flags).await;
+        let ended = calls.domain_block_job_abort(&domain, target, flags).await;
         ended.map_err(|error| self.of_domain(uuid, &error))
     }
 
     pub(super) async fn wake_paused(&self, uuid: Uuid) -> PortResult<()> {
         let calls = self.long(START).await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let started = calls.domain_create_with_flags(&found, domain_flags::START_PAUSED);
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let started = calls.domain_create_with_flags(&domain, domain_flags::START_PAUSED);
         started
             .await
             .map(drop)

@@ -34,38 +34,41 @@ impl LibvirtHost {
         memory: &str,
     ) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
+        let domain = self.existing_domain(&calls, uuid).await?;
         let object = format!("domain {uuid}");
-        let at = self.speaking(&object);
-        let state = calls.domain_get_state(&found).await;
-        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        let context = self.speaking(&object);
+        let state_reply = calls.domain_get_state(&domain).await;
+        let state = state_reply.map_err(|e| self.of_domain(uuid, &e))?;
         if state_of(state.state, state.reason) != DomainState::Running {
-            return Err(at.error(PortErrorKind::WrongState, "it does not run"));
+            return Err(context.error(PortErrorKind::WrongState, "it does not run"));
         }
-        let xml = calls.domain_get_xml_desc(&found, 0).await;
-        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        let xml_reply = calls.domain_get_xml_desc(&domain, 0).await;
+        let xml = xml_reply.map_err(|e| self.of_domain(uuid, &e))?;
         let (layers, file) = (layers.to_vec(), memory.to_owned());
-        let order = self.parsed(xml, move |xml| {
+        let parsing = self.parsed(xml, move |xml| {
             Ok(MemoryOrder {
                 mib: domain_info::read(xml)?.shape.memory_mib,
                 xml: snapshot::describe(xml, &layers, Some(&file))?,
             })
         });
-        let order = order.await.map_err(|e| at.unreadable(&e))?;
+        let order = parsing.await.map_err(|e| context.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_NO_METADATA | block_flags::SNAPSHOT_ATOMIC;
         let long = self.long(timeout_for(order.mib)).await?;
-        let made = long.domain_snapshot_create_xml(&found, &order.xml, flags);
-        made.await.map(drop).map_err(|e| self.of_domain(uuid, &e))
+        let created = long.domain_snapshot_create_xml(&domain, &order.xml, flags);
+        created
+            .await
+            .map(drop)
+            .map_err(|e| self.of_domain(uuid, &e))
     }
 
     pub(super) async fn machine_in(&self, memory: &str) -> PortResult<SavedMachine> {
         let calls = self.quick().await?;
         let object = format!("file {memory}");
-        let at = self.speaking(&object);
-        let xml = calls.domain_save_image_get_xml_desc(memory, 0).await;
-        let xml = xml.map_err(|e| at.of(&e))?;
-        let definition = self.parsed(xml, domain_info::read).await;
-        let definition = definition.map_err(|e| at.unreadable(&e))?;
+        let context = self.speaking(&object);
+        let xml_reply = calls.domain_save_image_get_xml_desc(memory, 0).await;
+        let xml = xml_reply.map_err(|e| context.of(&e))?;
+        let parsed = self.parsed(xml, domain_info::read).await;
+        let definition = parsed.map_err(|e| context.unreadable(&e))?;
         Ok(SavedMachine {
             uuid: definition.uuid,
             shape: definition.shape,
@@ -74,26 +77,28 @@ impl LibvirtHost {
 
     pub(super) async fn restore(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let of = |error: &crate::Error| self.of_domain(uuid, error);
-        let stored = calls.domain_get_xml_desc(&found, domain_flags::XML_INACTIVE);
-        let stored = stored.await.map_err(|e| of(&e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let failure = |error: &crate::Error| self.of_domain(uuid, error);
+        let stored_reply = calls
+            .domain_get_xml_desc(&domain, domain_flags::XML_INACTIVE)
+            .await;
+        let stored = stored_reply.map_err(|e| failure(&e))?;
         // Secrets are returned only with this flag. Without them, the given definition would lose them.
         let secure = domain_flags::XML_SECURE;
-        let xml = calls.domain_save_image_get_xml_desc(memory, secure).await;
-        let xml = xml.map_err(|e| of(&e))?;
+        let xml_reply = calls.domain_save_image_get_xml_desc(memory, secure).await;
+        let xml = xml_reply.map_err(|e| failure(&e))?;
         let object = format!("domain {uuid}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let length = xml.len().saturating_add(stored.len());
-        let order = self.parsed_in_turn(length, move || {
+        let parsing = self.parsed_in_turn(length, move || {
             Ok(MemoryOrder {
                 mib: domain_info::read(&xml)?.shape.memory_mib,
                 xml: saved::redefined(&xml, &stored)?,
             })
         });
-        let order = order.await.map_err(|e| at.unreadable(&e))?;
+        let order = parsing.await.map_err(|e| context.unreadable(&e))?;
         let long = self.long(timeout_for(order.mib)).await?;
         let started = long.domain_restore_flags(memory, &order.xml, domain_flags::SAVE_RUNNING);
-        started.await.map_err(|e| of(&e))
+        started.await.map_err(|e| failure(&e))
     }
 }

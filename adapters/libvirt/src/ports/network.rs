@@ -28,27 +28,27 @@ impl NetworkPort for LibvirtHost {
     async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>> {
         let calls = self.quick().await?;
         let object = format!("network {name}");
-        let at = self.speaking(&object);
-        let found = match calls.network_lookup_by_name(name).await {
-            Ok(found) => found,
+        let context = self.speaking(&object);
+        let network = match calls.network_lookup_by_name(name).await {
+            Ok(network) => network,
             Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(at.of(&error)),
+            Err(error) => return Err(context.of(&error)),
         };
-        self.info(&calls, &found).await
+        self.info(&calls, &network).await
     }
 
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let calls = self.quick().await?;
         let object = format!("network {name}");
-        let at = self.speaking(&object);
-        let found = calls
+        let context = self.speaking(&object);
+        let network = calls
             .network_lookup_by_name(name)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let leases = calls
-            .network_get_dhcp_leases(&found, None)
+            .network_get_dhcp_leases(&network, None)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let lease = |lease: crate::protocol::WireDhcpLease| {
             let mac = lease.mac?.to_lowercase();
             Some(DhcpLease {
@@ -62,13 +62,13 @@ impl NetworkPort for LibvirtHost {
 
     async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
         let calls = self.quick().await?;
-        let found = calls.connect_list_all_networks().await;
-        let found = found.map_err(|e| self.speaking("networks").of(&e))?;
-        let mut all = Vec::with_capacity(found.len());
-        for network in found {
-            all.extend(self.info(&calls, &network).await?);
+        let list_reply = calls.connect_list_all_networks().await;
+        let listed = list_reply.map_err(|e| self.speaking("networks").of(&e))?;
+        let mut networks = Vec::with_capacity(listed.len());
+        for network in listed {
+            networks.extend(self.info(&calls, &network).await?);
         }
-        Ok(all)
+        Ok(networks)
     }
 
     async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
@@ -113,8 +113,8 @@ impl NetworkPort for LibvirtHost {
             .contains(&address.to_canonical())
         {
             let object = format!("port {port} of {address}");
-            let at = self.speaking(&object);
-            return Err(at.error(
+            let context = self.speaking(&object);
+            return Err(context.error(
                 PortErrorKind::Denied,
                 "that is an address of the host itself",
             ));
@@ -131,15 +131,15 @@ impl LibvirtHost {
         network: &RemoteNetwork,
     ) -> PortResult<Option<NetworkInfo>> {
         let object = format!("network {}", network.name);
-        let at = self.speaking(&object);
-        let read = async {
+        let context = self.speaking(&object);
+        let reading = async {
             let active = calls.network_is_active(network).await?;
             Ok((active, calls.network_get_xml_desc(network).await?))
         };
-        let (active, xml) = match read.await {
-            Ok(read) => read,
+        let (active, xml) = match reading.await {
+            Ok(description) => description,
             Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(at.of(&error)),
+            Err(error) => return Err(context.of(&error)),
         };
         let length = xml.len();
         let name = network.name.clone();
@@ -153,7 +153,7 @@ impl LibvirtHost {
             })
         };
         let info = self.parsed_in_turn(length, parse).await;
-        info.map(Some).map_err(|e| at.unreadable(&e))
+        info.map(Some).map_err(|e| context.unreadable(&e))
     }
 
     /// A TCP connection from the host to an address.
@@ -166,18 +166,18 @@ impl LibvirtHost {
         let dialled = self.session.dial(address, port, within).await;
         dialled.map_err(|error| {
             let object = format!("port {port} of {address}");
-            let at = self.speaking(&object);
+            let context = self.speaking(&object);
             match error {
                 // The host was reached; the guest was not.
-                ConnectError::ChannelRefused { .. } => at.error(
+                ConnectError::ChannelRefused { .. } => context.error(
                     PortErrorKind::WrongState,
                     "no process accepts the connection",
                 ),
                 ConnectError::TimedOut {
                     waiting_for: "a guest to answer",
                     ..
-                } => at.error(PortErrorKind::WrongState, "no process answers"),
-                ConnectError::ForwardingProhibited { .. } => at.error(
+                } => context.error(PortErrorKind::WrongState, "no process answers"),
+                ConnectError::ForwardingProhibited { .. } => context.error(
                     PortErrorKind::Denied,
                     "the host's sshd forbids TCP forwarding (AllowTcpForwarding)",
                 ),

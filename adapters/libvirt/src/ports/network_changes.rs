@@ -35,16 +35,16 @@ impl LibvirtHost {
         if !self.has_shell().await? {
             return Ok(None);
         }
-        let mut found = routes(&self.command(ROUTES, COMMAND).await?);
-        let own = self.own_addresses().await?.into_iter();
-        found.extend(own.filter_map(|address| match address {
+        let mut all_routes = routes(&self.command(ROUTES, COMMAND).await?);
+        let own_addresses = self.own_addresses().await?.into_iter();
+        all_routes.extend(own_addresses.filter_map(|address| match address {
             std::net::IpAddr::V4(address) if !address.is_loopback() => Some(HostRoute {
                 to: address.into(),
                 device: String::new(),
             }),
             _ => None,
         }));
-        Ok(Some(found))
+        Ok(Some(all_routes))
     }
 
     pub(super) async fn host_bridges(&self) -> PortResult<Option<Vec<String>>> {
@@ -65,22 +65,23 @@ impl LibvirtHost {
 
     pub(super) async fn start(&self, name: &str) -> PortResult<()> {
         let (calls, object) = (self.quick().await?, format!("network {name}"));
-        let at = self.speaking(&object);
-        let found = calls.network_lookup_by_name(name).await;
-        let network = found.map_err(|e| at.of(&e))?;
+        let context = self.speaking(&object);
+        let lookup = calls.network_lookup_by_name(name).await;
+        let network = lookup.map_err(|e| context.of(&e))?;
         let active = calls.network_is_active(&network).await;
-        if !active.map_err(|e| at.of(&e))? {
+        if !active.map_err(|e| context.of(&e))? {
             let started = calls.network_create(&network).await;
-            started.map_err(|e| at.creation_error(&e))?;
+            started.map_err(|e| context.creation_error(&e))?;
         }
         let set = calls.network_set_autostart(&network, true).await;
-        set.map_err(|e| at.of(&e))
+        set.map_err(|e| context.of(&e))
     }
 
     pub(super) async fn remove(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
         let (calls, object) = (self.quick().await?, format!("network {name}"));
-        let at = self.speaking(&object);
-        let Some((network, active)) = own(&calls, name, uuid).await.map_err(|e| at.of(&e))? else {
+        let context = self.speaking(&object);
+        let Some((network, active)) = own(&calls, name, uuid).await.map_err(|e| context.of(&e))?
+        else {
             return Ok(Removed::Absent);
         };
         let removed = async {
@@ -92,7 +93,7 @@ impl LibvirtHost {
         match removed.await {
             Ok(()) => Ok(Removed::Removed),
             Err(error) if is_absent(&error) => Ok(Removed::Removed),
-            Err(error) => Err(at.of(&error)),
+            Err(error) => Err(context.of(&error)),
         }
     }
 
@@ -103,10 +104,10 @@ impl LibvirtHost {
         change: &NetworkChange,
     ) -> PortResult<()> {
         let (calls, object) = (self.quick().await?, format!("network {name}"));
-        let at = self.speaking(&object);
-        let found = own(&calls, name, uuid).await.map_err(|e| at.of(&e))?;
-        let Some((network, active)) = found else {
-            return Err(at.error(PortErrorKind::NetworkMissing, "there is no such network"));
+        let context = self.speaking(&object);
+        let own_network = own(&calls, name, uuid).await.map_err(|e| context.of(&e))?;
+        let Some((network, active)) = own_network else {
+            return Err(context.error(PortErrorKind::NetworkMissing, "there is no such network"));
         };
         let flags = AFFECT_CONFIG | if active { AFFECT_LIVE } else { 0 };
         let (command, section, xml) = update(change);
@@ -119,16 +120,16 @@ impl LibvirtHost {
             Ok(definition) => self.parsed(definition, xml::network::shape).await.ok(),
             Err(_) => None,
         };
-        let done = shape.is_some_and(|shape| match change {
+        let is_made = shape.is_some_and(|shape| match change {
             NetworkChange::AddHost(host) => shape.hosts.contains(host),
             NetworkChange::RemoveHost(host) => !shape.hosts.contains(host),
             NetworkChange::AddName(host) => shape.names.contains(host),
             NetworkChange::RemoveName(host) => !shape.names.contains(host),
         });
-        if done && error.libvirt().is_some() {
+        if is_made && error.libvirt().is_some() {
             Ok(())
         } else {
-            Err(at.of(&error))
+            Err(context.of(&error))
         }
     }
 }
@@ -182,11 +183,11 @@ fn routes(text: &str) -> Vec<HostRoute> {
     };
     let route = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (device, to) = (words.first()?, address(words.get(1)?)?);
+        let (device, base) = (words.first()?, address(words.get(1)?)?);
         let prefix = ipnet::ipv4_mask_to_prefix(address(words.get(7)?)?).ok()?;
-        let to = Ipv4Net::new(to, prefix).ok()?;
+        let destination = Ipv4Net::new(base, prefix).ok()?;
         (prefix > DEFAULT_ROUTE).then(|| HostRoute {
-            to,
+            to: destination,
             device: (*device).to_owned(),
         })
     };
@@ -197,14 +198,14 @@ fn routes(text: &str) -> Vec<HostRoute> {
             "peer" => "its default route, vsiflow",
             _ => return None,
         };
-        let to: Ipv4Addr = words.next()?.parse().ok()?;
-        (!to.is_loopback()).then(|| HostRoute {
-            to: to.into(),
+        let destination: Ipv4Addr = words.next()?.parse().ok()?;
+        (!destination.is_loopback()).then(|| HostRoute {
+            to: destination.into(),
             device: device.to_owned(),
         })
     };
-    let found = |line: &str| route(line).or_else(|| needed(line));
-    text.lines().filter_map(found).collect()
+    let route_of = |line: &str| route(line).or_else(|| needed(line));
+    text.lines().filter_map(route_of).collect()
 }
 
 #[cfg(test)]

@@ -35,22 +35,22 @@ impl LibvirtHost {
     /// The current port of the screen on the host's loopback address.
     async fn screen_port(&self, uuid: Uuid) -> PortResult<u16> {
         let calls = self.quick().await?;
-        let found = self.existing_domain(&calls, uuid).await?;
-        let state = calls.domain_get_state(&found).await;
-        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        let domain = self.existing_domain(&calls, uuid).await?;
+        let state_reply = calls.domain_get_state(&domain).await;
+        let state = state_reply.map_err(|e| self.of_domain(uuid, &e))?;
         let object = format!("domain {uuid}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         if !state_of(state.state, state.reason).is_active() {
-            return Err(at.error(PortErrorKind::WrongState, "the guest is off"));
+            return Err(context.error(PortErrorKind::WrongState, "the guest is off"));
         }
-        let xml = calls.domain_get_xml_desc(&found, 0).await;
-        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        let xml_reply = calls.domain_get_xml_desc(&domain, 0).await;
+        let xml = xml_reply.map_err(|e| self.of_domain(uuid, &e))?;
         match self.parsed(xml, screen::running).await {
             Ok(Screen::At(port)) => Ok(port),
             Ok(Screen::Absent) => {
-                Err(at.error(PortErrorKind::Missing, "the guest has no VNC screen"))
+                Err(context.error(PortErrorKind::Missing, "the guest has no VNC screen"))
             }
-            Err(error) => Err(at.error(PortErrorKind::Rejected, error.to_string())),
+            Err(error) => Err(context.error(PortErrorKind::Rejected, error.to_string())),
         }
     }
 }

@@ -39,8 +39,8 @@ impl LibvirtHost {
         domain: &RemoteDomain,
         force: bool,
     ) -> PortResult<Box<dyn GuestConsole>> {
-        let connection = self.session.console(PLACE).await;
-        let connection = connection.map_err(|error| self.unconnected(&error))?;
+        let connected = self.session.console(PLACE).await;
+        let connection = connected.map_err(|error| self.unconnected(&error))?;
         let flags = if force {
             domain_flags::CONSOLE_FORCE
         } else {

@@ -31,12 +31,12 @@ use by_path::PathWay;
 impl StoragePort for LibvirtHost {
     async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
         let calls = self.quick().await?;
-        let at = self.speaking("");
+        let context = self.speaking("");
         let (mut pools, mut vanished) = (Vec::new(), Vec::new());
         for pool in calls
             .connect_list_all_storage_pools(0)
             .await
-            .map_err(|e| at.of(&e))?
+            .map_err(|e| context.of(&e))?
         {
             match self.pool_info(&calls, &pool).await {
                 Err(error) if error.kind == PortErrorKind::PoolMissing => vanished.push(pool),
@@ -50,7 +50,7 @@ impl StoragePort for LibvirtHost {
     async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>> {
         let calls = self.quick().await?;
         match calls.storage_pool_lookup_by_name(pool).await {
-            Ok(found) => self.pool_info(&calls, &found).await.map(Some),
+            Ok(listed_pool) => self.pool_info(&calls, &listed_pool).await.map(Some),
             Err(error) if is_absent(&error, Absent::Pool) => Ok(None),
             Err(error) => Err(self.speaking(&format!("pool {pool}")).of(&error)),
         }
@@ -66,10 +66,10 @@ impl StoragePort for LibvirtHost {
 
     async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>> {
         let calls = self.quick().await?;
-        let found = self.active(&calls, pool).await?;
-        self.refresh(&calls, &found).await?;
+        let active_pool = self.active(&calls, pool).await?;
+        self.refresh(&calls, &active_pool).await?;
         let object = format!("pool {pool}");
-        let listed = calls.storage_pool_list_all_volumes(&found).await;
+        let listed = calls.storage_pool_list_all_volumes(&active_pool).await;
         let (mut volumes, mut vanished) = (Vec::new(), Vec::new());
         for volume in listed.map_err(|e| self.speaking(&object).of(&e))? {
             match self.listed_info(&calls, &volume).await? {
@@ -77,36 +77,36 @@ impl StoragePort for LibvirtHost {
                 None => vanished.push(volume),
             }
         }
-        volumes.extend(self.still_listed(&calls, &found, vanished).await?);
-        volumes.extend(self.unlisted_layers(&calls, &found).await?);
+        volumes.extend(self.still_listed(&calls, &active_pool, vanished).await?);
+        volumes.extend(self.unlisted_layers(&calls, &active_pool).await?);
         Ok(volumes)
     }
 
     async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
         let calls = self.quick().await?;
         let pool = self.active(&calls, &spec.key.pool).await?;
-        let made = calls
+        let reply = calls
             .storage_vol_create_xml(&pool, &volume::describe(spec), 0)
             .await;
-        let made = made.map_err(|e| self.of_volume(&spec.key, &e))?;
-        self.present(&calls, &made).await
+        let volume = reply.map_err(|e| self.of_volume(&spec.key, &e))?;
+        self.present(&calls, &volume).await
     }
 
     async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
         let calls = self.quick().await?;
         let pool = self.active(&calls, &spec.key.pool).await?;
-        let found = self.find(&calls, source).await?;
+        let listed = self.find(&calls, source).await?;
         let object = format!("volume {source}");
-        let at = self.speaking(&object);
-        let found = found.ok_or_else(|| at.error(PortErrorKind::Missing, "it is gone"))?;
+        let context = self.speaking(&object);
+        let original = listed.ok_or_else(|| context.error(PortErrorKind::Missing, "it is gone"))?;
         let xml = volume::describe(spec);
         let long = self.long(COPY).await?;
-        let made = long
-            .storage_vol_create_xml_from(&pool, &xml, &found, 0)
+        let reply = long
+            .storage_vol_create_xml_from(&pool, &xml, &original, 0)
             .await;
-        let made = made.map_err(|e| self.of_volume(&spec.key, &e))?;
+        let copy = reply.map_err(|e| self.of_volume(&spec.key, &e))?;
         self.sync(&spec.key).await?;
-        self.present(&self.quick().await?, &made).await
+        self.present(&self.quick().await?, &copy).await
     }
 
     async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()> {

@@ -93,9 +93,9 @@ impl Calls {
         disk: &str,
         flags: u32,
     ) -> Result<()> {
-        let none: Option<&str> = None;
+        let no_file: Option<&str> = None;
         let unlimited = 0_u64;
-        let args = (domain, disk, none, none, unlimited, flags);
+        let args = (domain, disk, no_file, no_file, unlimited, flags);
         self.call(Procedure::DomainBlockCommit, &args).await
     }
 

@@ -219,13 +219,13 @@ impl<'de> Deserialize<'de> for AllStats {
                 self,
                 mut seq: A,
             ) -> std::result::Result<AllStats, A::Error> {
-                let mut all = Vec::new();
+                let mut domains = Vec::new();
                 while let Some((domain, used)) = seq.next_element()? {
-                    if all.len() < DOMAINS_MAX {
-                        all.push(DomainStats { domain, used });
+                    if domains.len() < DOMAINS_MAX {
+                        domains.push(DomainStats { domain, used });
                     }
                 }
-                Ok(AllStats(all))
+                Ok(AllStats(domains))
             }
         }
         deserializer.deserialize_seq(Records)

@@ -50,8 +50,8 @@ pub(super) async fn host_uuid(
     owner: &Arc<str>,
 ) -> Result<Option<uuid::Uuid>, ConnectError> {
     let calls = connection.within(options.open_timeout);
-    let described = calls.connect_get_capabilities().await;
-    let described = described.map_err(|error| explain(host, options.open_timeout, error))?;
+    let reply = calls.connect_get_capabilities().await;
+    let described = reply.map_err(|error| explain(host, options.open_timeout, error))?;
     let length = described.len();
     let uuid = xml::in_turn(owner, length, move || capabilities::host_uuid(&described)).await;
     uuid.map_err(|error| ConnectError::LibvirtRefused {

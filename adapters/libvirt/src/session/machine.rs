@@ -94,12 +94,12 @@ pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String
         }
     };
     let output = String::from_utf8_lossy(&output.stdout);
-    let known = |line: &&str| {
+    let is_known = |line: &&str| {
         ["machine-id ", "product-uuid "]
             .iter()
             .any(|k| line.starts_with(k))
     };
-    Ok(Some(output.trim()).filter(known).map(str::to_owned))
+    Ok(Some(output.trim()).filter(is_known).map(str::to_owned))
 }
 
 #[cfg(test)]

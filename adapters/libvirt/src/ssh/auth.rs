@@ -31,20 +31,19 @@ pub(super) async fn log_in(
 ) -> Result<(), ConnectError> {
     let tried = match &config.identity {
         Identity::Key { text, passphrase } => {
-            let given = GivenKey::new(text.clone(), passphrase.clone());
-            let key = opened(given, &config.owner).await?;
+            let given_key = GivenKey::new(text.clone(), passphrase.clone());
+            let key = opened(given_key, &config.owner).await?;
             with_key(handle, config, key).await?
         }
         Identity::KeyFile { path, passphrase } => {
             let text = tokio::fs::read(path).await.map_err(|error| {
-                let path = path.display().to_string();
                 ConnectError::Key(KeyProblem::Unreadable {
-                    path,
+                    path: path.display().to_string(),
                     message: error.to_string(),
                 })
             })?;
-            let given = GivenKey::new(Secret::new(text), passphrase.clone());
-            let key = opened(given, &config.owner).await?;
+            let given_key = GivenKey::new(Secret::new(text), passphrase.clone());
+            let key = opened(given_key, &config.owner).await?;
             with_key(handle, config, key).await?
         }
         Identity::Agent { socket } => with_agent(handle, config, socket).await?,

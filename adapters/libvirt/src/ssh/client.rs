@@ -185,12 +185,12 @@ pub(super) async fn log_in(
     way: Option<SshSession>,
     lease: Arc<Lease>,
 ) -> Result<SshSession, ConnectError> {
-    let known = host_key::known_host(config).await?;
+    let known_host = host_key::known_host(config).await?;
     let deadline = time::deadline(config.connect_timeout);
     let patience = AttemptTime { config, deadline };
     let line = HostStream::open(config, way.as_ref(), lease);
     let line = patience.wait("connecting", line).await??;
-    let verifier = HostKeyVerifier::new(config, known, line.traffic());
+    let verifier = HostKeyVerifier::new(config, known_host, line.traffic());
     let settings = Arc::new(settings(&verifier));
     let greeting = russh::client::connect_stream(settings, line, verifier);
     let mut handle = patience

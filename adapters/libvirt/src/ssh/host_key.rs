@@ -69,8 +69,8 @@ pub(super) async fn known_host(config: &SshConfig) -> Result<Option<KnownHost>, 
         let _turn = turn;
         KnownHost::find(&text, &host, port)
     };
-    let known = low_priority::aside(work).await;
-    known
+    let known_host = low_priority::aside(work).await;
+    known_host
         .map(Some)
         .map_err(|_| ConnectError::KnownHosts("reading them failed".to_owned()))
 }
@@ -101,7 +101,7 @@ impl HostKeyVerifier {
     /// The algorithms of known keys come first. Otherwise a server with several keys could present an unknown
     /// one, and be taken for an impostor.
     pub(super) fn key_algorithms(&self) -> Vec<Algorithm> {
-        let known = self
+        let known_algorithms = self
             .known
             .as_ref()
             .map(KnownHost::algorithms)
@@ -110,7 +110,11 @@ impl HostKeyVerifier {
             (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
             _ => one == other,
         };
-        let is_known = |offered: &&Algorithm| known.iter().any(|known| same_kind(known, offered));
+        let is_known = |offered: &&Algorithm| {
+            known_algorithms
+                .iter()
+                .any(|algorithm| same_kind(algorithm, offered))
+        };
         let (mut first, rest): (Vec<_>, Vec<_>) = HOST_KEYS.iter().partition(is_known);
         first.extend(rest);
         first.into_iter().cloned().collect()
@@ -149,16 +153,16 @@ impl Handler for HostKeyVerifier {
         &mut self,
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        let Some(known) = &self.known else {
+        let Some(known_host) = &self.known else {
             return Ok(true);
         };
         match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } => {
-                known.check(key).map_err(HandshakeError::Host)?;
+                known_host.check(key).map_err(HandshakeError::Host)?;
                 Ok(true)
             }
             PublicKeyOrCertificate::Certificate(certificate) => {
-                let judged = known.check_certificate(certificate);
+                let judged = known_host.check_certificate(certificate);
                 judged.map_err(HandshakeError::Host)?;
                 Ok(true)
             }

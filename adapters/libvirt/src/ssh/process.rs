@@ -107,8 +107,8 @@ impl SshProcess {
                 ChannelMsg::Data { data } => self.pending.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, ext: 1 } => {
                     let room = LINE_MAX.saturating_sub(self.errors.len()).min(data.len());
-                    let data = data.get(..room).unwrap_or_default();
-                    self.errors.extend_from_slice(data);
+                    self.errors
+                        .extend_from_slice(data.get(..room).unwrap_or_default());
                 }
                 ChannelMsg::Failure => return None,
                 _ => {}

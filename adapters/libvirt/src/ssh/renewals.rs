@@ -54,22 +54,22 @@ impl KeyRenewals {
 
     /// Notes a key exchange. The first one makes the session and is no renewal.
     pub(super) fn note(&mut self) -> Result<(), TooManyRenewals> {
-        let now = KeyExchange {
+        let exchange = KeyExchange {
             at: Instant::now(),
             traffic: self.traffic.load(Ordering::Relaxed),
         };
         let is_hasty = |last: &KeyExchange| {
-            now.at.duration_since(last.at) < APART
-                && now.traffic.saturating_sub(last.traffic) < PAID_BY
+            exchange.at.duration_since(last.at) < APART
+                && exchange.traffic.saturating_sub(last.traffic) < PAID_BY
         };
         if self.last.as_ref().is_some_and(is_hasty) {
-            self.hasty.push_back(now.at);
+            self.hasty.push_back(exchange.at);
         }
-        let is_old = |at: &&Instant| now.at.duration_since(**at) >= WITHIN;
+        let is_old = |at: &&Instant| exchange.at.duration_since(**at) >= WITHIN;
         while self.hasty.front().filter(is_old).is_some() {
             self.hasty.pop_front();
         }
-        self.last = Some(now);
+        self.last = Some(exchange);
         if self.hasty.len() > MOST {
             return Err(TooManyRenewals);
         }

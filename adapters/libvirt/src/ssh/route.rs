@@ -134,12 +134,12 @@ impl AsyncRead for HostStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (stream, before) = (self.get_mut(), buf.filled().len());
-        let read = match &mut stream.line {
+        let polled = match &mut stream.line {
             HostLine::Direct(line) => Pin::new(line).poll_read(cx, buf),
             HostLine::Jump(line) => Pin::new(line).poll_read(cx, buf),
         };
         stream.count(buf.filled().len().saturating_sub(before));
-        read
+        polled
     }
 }
 

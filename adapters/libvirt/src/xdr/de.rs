@@ -91,8 +91,8 @@ impl<'de> Decoder<'de> {
 }
 
 fn narrow<T: TryFrom<i64>>(value: impl Into<i64>) -> Result<T, XdrError> {
-    let value = value.into();
-    T::try_from(value).map_err(|_| XdrError::OutOfRange(value))
+    let number = value.into();
+    T::try_from(number).map_err(|_| XdrError::OutOfRange(number))
 }
 
 impl<'de> Deserializer<'de> for &mut Decoder<'de> {
@@ -201,10 +201,10 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XdrError> {
-        let left = self.count()?;
+        let count = self.count()?;
         visitor.visit_seq(Elements {
             decoder: self,
-            left,
+            left: count,
         })
     }
 
@@ -276,10 +276,10 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, XdrError> {
-        let Some(left) = self.left.checked_sub(1) else {
+        let Some(remaining) = self.left.checked_sub(1) else {
             return Ok(None);
         };
-        self.left = left;
+        self.left = remaining;
         seed.deserialize(&mut *self.decoder).map(Some)
     }
 

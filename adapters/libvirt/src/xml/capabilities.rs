@@ -33,13 +33,13 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
         .all("guest")
         .filter(|guest| guest.text_at(&["os_type"]) == Some("hvm"));
     let archs = guests.filter_map(|guest| guest.child("arch"));
-    let Some(found) = archs
+    let Some(arch_element) = archs
         .into_iter()
-        .find(|found| found.attribute("name") == Some(arch))
+        .find(|element| element.attribute("name") == Some(arch))
     else {
         return Ok(None);
     };
-    let mut types: Vec<_> = found
+    let mut types: Vec<_> = arch_element
         .all("domain")
         .filter_map(|d| d.attribute("type"))
         .collect();
@@ -47,13 +47,13 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
     let Some(domain_type) = types.first() else {
         return Ok(None);
     };
-    let kvm = found
+    let kvm = arch_element
         .all("domain")
         .find(|d| d.attribute("type") == Some(*domain_type));
     let machines = kvm
         .into_iter()
-        .chain([found])
-        .flat_map(|at| at.all("machine"));
+        .chain([arch_element])
+        .flat_map(|element| element.all("machine"));
     let machine = machines.into_iter().find_map(|machine| {
         let is_listed = machine_of(arch).is_none_or(|name| machine.text() == name);
         is_listed.then(|| {
@@ -78,8 +78,9 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
 pub(crate) fn has_secure_execution(xml: &str) -> Result<bool, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
-    let old = root.at(&["features", "s390-pv"]);
-    let old = old.is_some_and(|pv| pv.attribute("supported") == Some("yes"));
+    let old = root
+        .at(&["features", "s390-pv"])
+        .is_some_and(|pv| pv.attribute("supported") == Some("yes"));
     let security = root.at(&["features", "launchSecurity"]);
     let listed = security.is_some_and(|security| {
         let mut values = security.descendants().filter(|e| e.name() == "value");

@@ -66,26 +66,25 @@ pub(crate) fn bare_mark(mark: &OwnerMark) -> String {
 }
 
 fn marked(tag: Tag, mark: &OwnerMark) -> Tag {
-    let tag = tag
+    let mut marked = tag
         .with("journal", &mark.journal)
         .with("uid", &mark.uid)
         .with("generation", mark.generation)
         .with("sequence", mark.sequence);
-    let tag = match mark.run {
-        Some(run) => tag.with("run", run),
-        None => tag,
-    };
+    if let Some(run) = mark.run {
+        marked = marked.with("run", run);
+    }
     match mark.snapshot {
-        Some(uid) => tag.with("snapshot", uid),
-        None => tag,
+        Some(uid) => marked.with("snapshot", uid),
+        None => marked,
     }
 }
 
 fn devices(spec: &DomainSpec) -> Tag {
     let iommu = needs_iommu(&spec.machine);
     Tag::new("devices")
-        .children(spec.disks.iter().map(|one| disk(one, iommu)))
-        .children(spec.nics.iter().map(|one| nic(one, iommu)))
+        .children(spec.disks.iter().map(|spec| disk(spec, iommu)))
+        .children(spec.nics.iter().map(|spec| nic(spec, iommu)))
         .children(platform::serial(spec))
         .child(console(spec))
         .children(platform::agent(&spec.machine))
@@ -105,15 +104,14 @@ fn needs_iommu(machine: &MachineSpec) -> bool {
 /// device of a secure guest, and harmless for others. The format and the empty backing store are always
 /// explicit, because libvirt and QEMU would otherwise trust the disk's own header.
 fn disk(disk: &DiskSpec, iommu: bool) -> Tag {
-    let driver = Tag::new("driver")
+    let mut driver = Tag::new("driver")
         .with("name", "qemu")
-        .with("type", disk.format.as_str());
-    let driver = driver.with("cache", "none").with("io", "native");
-    let driver = if iommu {
-        driver.with("iommu", "on")
-    } else {
-        driver
-    };
+        .with("type", disk.format.as_str())
+        .with("cache", "none")
+        .with("io", "native");
+    if iommu {
+        driver = driver.with("iommu", "on");
+    }
     let boot = disk
         .boot_order
         .map(|order| Tag::new("boot").with("order", order));

@@ -26,8 +26,8 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
     let root = document.root();
     let missing = |name: &str| XmlError(format!("a domain without a {name}"));
     let name = root.verbatim_text_at(&["name"]);
-    let uuid = root.text_at(&["uuid"]);
-    let uuid = uuid
+    let uuid = root
+        .text_at(&["uuid"])
         .ok_or_else(|| missing("uuid"))?
         .parse()
         .map_err(|_| XmlError("a domain with an odd UUID".into()))?;
@@ -145,35 +145,37 @@ fn mib(element: Element<'_>) -> u64 {
 }
 
 fn disk(disk: Element<'_>) -> DiskShape {
-    let of = |child: &str, attribute: &str| {
-        let found = disk
-            .child(child)
-            .and_then(|c| c.verbatim_attribute(attribute));
-        found.map(Cow::into_owned)
+    let attribute_of = |child: &str, attribute: &str| {
+        let element = disk.child(child);
+        let value = element.and_then(|c| c.verbatim_attribute(attribute));
+        value.map(Cow::into_owned)
     };
-    let volume = of("source", "pool").zip(of("source", "volume"));
-    let source = of("source", "file")
-        .or_else(|| of("source", "dev"))
+    let volume = attribute_of("source", "pool").zip(attribute_of("source", "volume"));
+    let source = attribute_of("source", "file")
+        .or_else(|| attribute_of("source", "dev"))
         .or_else(|| volume.map(|(pool, volume)| format!("{pool}/{volume}")))
-        .or_else(|| of("source", "name"));
+        .or_else(|| attribute_of("source", "name"));
     DiskShape {
-        target: of("target", "dev").unwrap_or_default(),
+        target: attribute_of("target", "dev").unwrap_or_default(),
         source: source.unwrap_or_default(),
-        format: of("driver", "type").unwrap_or_default(),
+        format: attribute_of("driver", "type").unwrap_or_default(),
         readonly: disk.child("readonly").is_some(),
         serial: disk.text_at(&["serial"]).unwrap_or_default().to_owned(),
     }
 }
 
 fn nic(nic: Element<'_>) -> NicSpec {
-    let of = |child: &str, attribute: &str| {
-        let found = nic.child(child).and_then(|c| c.attribute(attribute));
-        found.map(str::to_owned)
+    let attribute_of = |child: &str, attribute: &str| {
+        let element = nic.child(child);
+        let value = element.and_then(|c| c.attribute(attribute));
+        value.map(str::to_owned)
     };
-    let network = of("source", "network").or_else(|| of("source", "bridge"));
+    let network = attribute_of("source", "network").or_else(|| attribute_of("source", "bridge"));
     NicSpec {
         network: network.unwrap_or_default(),
-        mac: of("mac", "address").unwrap_or_default().to_lowercase(),
+        mac: attribute_of("mac", "address")
+            .unwrap_or_default()
+            .to_lowercase(),
     }
 }
 
@@ -205,22 +207,22 @@ fn files(root: Element<'_>) -> Vec<DiskSource> {
     let parts = ["devices", "os", "sysinfo"]
         .into_iter()
         .filter_map(|part| root.child(part));
-    let mut found = Vec::new();
+    let mut sources = Vec::new();
     for element in parts.flat_map(Element::descendants) {
         let verbatim = |name| element.verbatim_attribute(name).map(Cow::into_owned);
         if let (Some(pool), Some(volume)) = (verbatim("pool"), verbatim("volume")) {
-            found.push(DiskSource::Volume { pool, volume });
+            sources.push(DiskSource::Volume { pool, volume });
         } else if let Some(protocol) = element.attribute("protocol") {
             let name = element.attribute("name").unwrap_or_default();
-            found.push(DiskSource::Other(format!("{protocol} {name}")));
+            sources.push(DiskSource::Other(format!("{protocol} {name}")));
         }
         let attributes = PATHS.iter().filter_map(|name| verbatim(name));
         let texts = std::iter::once(element.verbatim_text().into_owned());
         let absolute = attributes.chain(texts).filter(|path| path.starts_with('/'));
-        found.extend(absolute.map(DiskSource::Path));
+        sources.extend(absolute.map(DiskSource::Path));
     }
-    sort(&mut found);
-    found
+    sort(&mut sources);
+    sources
 }
 
 fn sort(files: &mut Vec<DiskSource>) {

@@ -15,10 +15,13 @@ pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
     let root = document.root();
     let uuid = root.text_at(&["uuid"]).and_then(|text| text.parse().ok());
     let bridge = root.child("bridge").and_then(|b| b.attribute("name"));
-    let hosts = root.all("ip").filter_map(|ip| ip.child("dhcp"));
-    let hosts = hosts.flat_map(|dhcp| dhcp.all("host")).filter_map(host);
-    let names = root.child("dns").into_iter();
-    let names = names.flat_map(|dns| dns.all("host")).filter_map(names_of);
+    let hosts = (root.all("ip"))
+        .filter_map(|ip| ip.child("dhcp"))
+        .flat_map(|dhcp| dhcp.all("host"))
+        .filter_map(host);
+    let names = (root.child("dns").into_iter())
+        .flat_map(|dns| dns.all("host"))
+        .filter_map(names_of);
     Ok(NetworkShape {
         uuid,
         bridge: bridge.map(str::to_owned),
@@ -32,8 +35,10 @@ pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
 fn subnet(ip: Element<'_>) -> Option<String> {
     let address: Ipv4Addr = ip.attribute("address")?.parse().ok()?;
     let prefix = ip.attribute("prefix").and_then(|bits| bits.parse().ok());
-    let mask = ip.attribute("netmask").and_then(|mask| mask.parse().ok());
-    let mask = mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok());
+    let mask = ip
+        .attribute("netmask")
+        .and_then(|mask| mask.parse().ok())
+        .and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok());
     let class = match address.octets() {
         [0..128, ..] => 8,
         [128..192, ..] => 16,
@@ -96,9 +101,10 @@ fn ip(subnet: &NetworkSubnet) -> Tag {
         let range = Tag::new("range").with("start", start);
         range.with("end", end)
     };
-    let ip = Tag::new("ip").with("family", "ipv4");
-    let ip = ip.with("address", subnet.gateway);
-    let ip = ip.with("prefix", subnet.prefix);
+    let ip = Tag::new("ip")
+        .with("family", "ipv4")
+        .with("address", subnet.gateway)
+        .with("prefix", subnet.prefix);
     match subnet.range {
         Some(ends) if subnet.dhcp => ip.child(Tag::new("dhcp").child(range(ends))),
         _ => ip,
@@ -117,10 +123,9 @@ pub(crate) fn dhcp_host(host: &DhcpHost) -> String {
 /// The element of a host's DNS names.
 pub(crate) fn dns_host(host: &DnsHost) -> String {
     let names = host.names.iter();
-    let names = names.map(|name| Tag::new("hostname").text(name));
     Tag::new("host")
         .with("ip", &host.ip)
-        .children(names)
+        .children(names.map(|name| Tag::new("hostname").text(name)))
         .build()
 }
 

@@ -37,8 +37,9 @@ pub(crate) fn folder(xml: &str) -> Result<Option<String>, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
     let kind = root.attribute("type").unwrap_or_default();
-    let path = root.verbatim_text_at(&["target", "path"]);
-    let path = path.filter(|path| path.starts_with('/') && matches!(kind, "dir" | "fs" | "netfs"));
+    let path = root
+        .verbatim_text_at(&["target", "path"])
+        .filter(|path| path.starts_with('/') && matches!(kind, "dir" | "fs" | "netfs"));
     Ok(path.map(Cow::into_owned))
 }
 

@@ -11,8 +11,7 @@ use super::{Element, XmlDocument, XmlError};
 pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
     let (document, today) = (XmlDocument::parse(saved)?, XmlDocument::parse(stored)?);
     let root = document.root();
-    let metadata = today.root().child("metadata");
-    let metadata = metadata.and_then(|element| stored.get(element.range()));
+    let metadata = (today.root().child("metadata")).and_then(|element| stored.get(element.range()));
     let mut changes: Vec<(Range<usize>, &str)> = Vec::new();
     if let Some(old) = root.child("metadata") {
         changes.push((old.range(), metadata.unwrap_or_default()));
@@ -23,11 +22,11 @@ pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
         disks_today.entry(target(disk)).or_insert(disk);
     }
     for disk in disks(root).filter(|disk| disk.child("readonly").is_none()) {
-        let now = disks_today.get(&target(disk));
-        let now = now.and_then(|now| stored.get(now.child("source")?.range()));
-        let then = disk.child("source").map(|source| source.range());
-        changes.extend(then.zip(now));
-        changes.extend(nothing_below(disk).map(|at| (at, NOTHING)));
+        let disk_today = disks_today.get(&target(disk));
+        let source_today = disk_today.and_then(|d| stored.get(d.child("source")?.range()));
+        let saved_source = disk.child("source").map(|source| source.range());
+        changes.extend(saved_source.zip(source_today));
+        changes.extend(nothing_below(disk).map(|position| (position, NOTHING)));
     }
     changes.sort_by_key(|(range, _)| range.start);
     spliced(saved, &changes)

@@ -29,13 +29,13 @@ pub(super) fn shapes<'a>(devices: impl Iterator<Item = Element<'a>>) -> Vec<Scre
 /// The address, or the path of the socket, that a screen listens on.
 fn listen<'a>(screen: Element<'a>) -> &'a str {
     let listens = screen.all("listen");
-    let named = listens.filter_map(|one| {
-        let address = one.attribute("address");
-        address.or_else(|| one.attribute("socket"))
+    let named = listens.filter_map(|listen| {
+        let address = listen.attribute("address");
+        address.or_else(|| listen.attribute("socket"))
     });
-    let own = ["listen", "socket"].into_iter();
-    let own = own.filter_map(|name| screen.attribute(name));
-    named.chain(own).next().unwrap_or_default()
+    let attributes = ["listen", "socket"].into_iter();
+    let of_screen = attributes.filter_map(|name| screen.attribute(name));
+    named.chain(of_screen).next().unwrap_or_default()
 }
 
 /// A word with only characters that are safe to store and show.

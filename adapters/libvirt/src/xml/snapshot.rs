@@ -27,13 +27,13 @@ pub(crate) fn describe(
                 .child(Tag::new("source").with("file", &layer.path)),
         }
     });
-    let memory = memory.map(|file| {
+    let memory_element = memory.map(|file| {
         Tag::new("memory")
             .with("snapshot", "external")
             .with("file", file)
     });
     Ok(Tag::new("domainsnapshot")
-        .children(memory)
+        .children(memory_element)
         .child(Tag::new("disks").children(layers_of))
         .build())
 }

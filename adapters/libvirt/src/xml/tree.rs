@@ -98,8 +98,8 @@ impl<'a> Element<'a> {
     /// unescaped, and a parser of XML makes spaces of them.
     pub(crate) fn verbatim_attribute(self, name: &str) -> Option<Cow<'a, str>> {
         let attribute = self.0.attribute_node(name)?;
-        let raw = self.0.document().input_text();
-        let raw = raw.get(attribute.range_value()).unwrap_or_default();
+        let text = self.0.document().input_text();
+        let raw = text.get(attribute.range_value()).unwrap_or_default();
         Some(if raw.contains(['\n', '\r', '\t']) {
             Cow::Owned(unescaped(raw))
         } else {
@@ -112,8 +112,8 @@ impl<'a> Element<'a> {
         let Some(text) = self.0.first_child().filter(Node::is_text) else {
             return Cow::Borrowed("");
         };
-        let raw = self.0.document().input_text();
-        let raw = raw.get(text.range()).unwrap_or_default();
+        let source = self.0.document().input_text();
+        let raw = source.get(text.range()).unwrap_or_default();
         // A parser of XML reads a carriage return as a line break.
         if raw.contains('\r') && !raw.contains('<') {
             Cow::Owned(unescaped(raw))

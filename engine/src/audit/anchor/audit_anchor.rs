@@ -128,8 +128,7 @@ impl FromStr for AuditAnchor {
     type Err = InvalidHead;
 
     fn from_str(text: &str) -> Result<Self, InvalidHead> {
-        let text = text.trim();
-        let rest = text.strip_prefix(MARK);
+        let rest = text.trim().strip_prefix(MARK);
         let mut words = rest
             .ok_or(InvalidHead("it does not begin with `vsiflow-head v1`"))?
             .split_ascii_whitespace();
@@ -169,10 +168,10 @@ fn offset(text: &str) -> Result<Option<Offset>, InvalidHead> {
 }
 
 fn moment(text: &str) -> Result<Timestamp, InvalidHead> {
-    let wrong = || InvalidHead("its time is not valid");
-    let time = humantime::parse_rfc3339(text).map_err(|_| wrong())?;
-    let since = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
-    let millis = u64::try_from(since.as_millis()).map_err(|_| wrong())?;
+    let invalid = || InvalidHead("its time is not valid");
+    let time = humantime::parse_rfc3339(text).map_err(|_| invalid())?;
+    let since = time.duration_since(UNIX_EPOCH).map_err(|_| invalid())?;
+    let millis = u64::try_from(since.as_millis()).map_err(|_| invalid())?;
     Ok(Timestamp(millis))
 }
 

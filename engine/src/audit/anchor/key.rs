@@ -28,18 +28,18 @@ impl SigningKey {
             return Err(InvalidKey(LOCKED));
         }
         let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text.trim());
-        let what = "it is not an Ed25519 private key, neither as OpenSSH nor as PKCS#8 in PEM";
-        key.map(Self).map_err(|_| InvalidKey(what))
+        key.map(Self).map_err(|_| {
+            InvalidKey("it is not an Ed25519 private key, neither as OpenSSH nor as PKCS#8 in PEM")
+        })
     }
 
     fn of_openssh(text: &str) -> Result<Self, InvalidKey> {
-        let key = ssh_key::PrivateKey::from_openssh(text.trim());
-        let key = key.map_err(|_| InvalidKey("it is a damaged OpenSSH private key"))?;
+        let key = ssh_key::PrivateKey::from_openssh(text.trim())
+            .map_err(|_| InvalidKey("it is a damaged OpenSSH private key"))?;
         if key.is_encrypted() {
             return Err(InvalidKey(LOCKED));
         }
-        let pair = key.key_data().ed25519();
-        let pair = pair.ok_or(InvalidKey(
+        let pair = key.key_data().ed25519().ok_or(InvalidKey(
             "it is not an Ed25519 key; make one with `ssh-keygen -t ed25519`",
         ))?;
         let seed: &[u8; 32] = pair.private.as_ref();
@@ -83,11 +83,11 @@ impl PublicKey {
                 .map(Self)
                 .map_err(|_| InvalidKey("it is not an Ed25519 public key in PEM"));
         }
-        let what = "it is not an Ed25519 public key, neither as OpenSSH nor as PEM";
-        let key = ssh_key::PublicKey::from_openssh(text.trim()).map_err(|_| InvalidKey(what))?;
-        let bytes = key.key_data().ed25519().ok_or(InvalidKey(what))?;
+        let problem = "it is not an Ed25519 public key, neither as OpenSSH nor as PEM";
+        let key = ssh_key::PublicKey::from_openssh(text.trim()).map_err(|_| InvalidKey(problem))?;
+        let bytes = key.key_data().ed25519().ok_or(InvalidKey(problem))?;
         let verifying = ed25519_dalek::VerifyingKey::from_bytes(&bytes.0);
-        verifying.map(Self).map_err(|_| InvalidKey(what))
+        verifying.map(Self).map_err(|_| InvalidKey(problem))
     }
 
     pub(in crate::audit) fn bytes(&self) -> [u8; 32] {

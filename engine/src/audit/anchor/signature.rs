@@ -44,14 +44,15 @@ impl Signed {
 
     /// Checks that this key signed this text; `whose` names the text in errors.
     pub(super) fn check(&self, whose: &str, text: &str, key: &PublicKey) -> Result<(), Violation> {
-        let wrong = |what: &str| Violation::of(Flaw::Signature, format!("{whose}{what}"));
+        let invalid_signature =
+            |problem: &str| Violation::of(Flaw::Signature, format!("{whose}{problem}"));
         if self.public != key.bytes() {
-            return Err(wrong(" is signed with another key"));
+            return Err(invalid_signature(" is signed with another key"));
         }
         if key.has_signed(covered(text, self.public).as_bytes(), &self.signature) {
             Ok(())
         } else {
-            Err(wrong("'s signature does not match its text"))
+            Err(invalid_signature("'s signature does not match its text"))
         }
     }
 }
@@ -91,16 +92,16 @@ pub fn check_base(
     signature: &Text,
     key: &PublicKey,
 ) -> Result<(), Violation> {
-    let wrong = |what: &str| Violation::of(Flaw::Signature, what);
+    let invalid_signature = |problem: &str| Violation::of(Flaw::Signature, problem);
     let text = signature.as_str();
     if text.is_empty() {
-        return Err(wrong("the base is not signed"));
+        return Err(invalid_signature("the base is not signed"));
     }
-    let signed = text.strip_prefix("key=ed25519:");
-    let signed = signed.and_then(|rest| rest.split_once(" signature="));
-    let signed =
-        signed.and_then(|(base_key, base_signature)| Signed::read(base_key, base_signature));
-    let signed = signed.ok_or_else(|| wrong("the base's signature cannot be read"))?;
+    let signed = text
+        .strip_prefix("key=ed25519:")
+        .and_then(|rest| rest.split_once(" signature="))
+        .and_then(|(base_key, base_signature)| Signed::read(base_key, base_signature))
+        .ok_or_else(|| invalid_signature("the base's signature cannot be read"))?;
     signed.check("the base", &base(journal_id, as_of, hash), key)
 }
 

@@ -175,12 +175,12 @@ fn payload(payload: &Payload) -> Value {
 fn is_stable(value: &Value) -> bool {
     const DEPTH: usize = 12;
     let line = format!("{}{value}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
-    let mut read = serde_json::from_str::<Value>(&line).ok();
+    let mut parsed = serde_json::from_str::<Value>(&line).ok();
     for _ in 0..DEPTH {
-        read = match read {
+        parsed = match parsed {
             Some(Value::Array(mut inner)) => inner.pop(),
             _ => None,
         };
     }
-    read.as_ref() == Some(value)
+    parsed.as_ref() == Some(value)
 }

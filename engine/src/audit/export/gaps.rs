@@ -52,9 +52,10 @@ impl Gaps {
             }
             commitments.extend(records.iter().filter_map(commitment));
         }
-        let bases = bases(journal, &ranges, &commitments).await?;
-        let after = close(journal, open).await?;
-        Ok(Self { after, bases })
+        Ok(Self {
+            bases: bases(journal, &ranges, &commitments).await?,
+            after: close(journal, open).await?,
+        })
     }
 
     /// How the journal continues after the range that begins at `from`.
@@ -69,10 +70,17 @@ impl Gaps {
 }
 
 fn opened(ranges: &[Missing]) -> Vec<OpenGap> {
-    let open = |range: &Missing| {
+    let open_gap = |range: &Missing| {
         let mut end = range.to;
-        for other in ranges.iter().filter(|other| other.from >= range.to) {
-            end = if other.from == end { other.to } else { end };
+        for later_range in ranges
+            .iter()
+            .filter(|later_range| later_range.from >= range.to)
+        {
+            end = if later_range.from == end {
+                later_range.to
+            } else {
+                end
+            };
         }
         OpenGap {
             range: range.clone(),
@@ -81,7 +89,7 @@ fn opened(ranges: &[Missing]) -> Vec<OpenGap> {
             heads: HashMap::new(),
         }
     };
-    ranges.iter().map(open).collect()
+    ranges.iter().map(open_gap).collect()
 }
 
 impl OpenGap {
@@ -129,7 +137,7 @@ async fn close(
         let mut heads = Vec::new();
         for head in &newest {
             let (next_seq, hash) = match range.heads.get(&head.stream) {
-                Some(before) => *before,
+                Some(recorded_head) => *recorded_head,
                 None => (head.next_seq, head.hash),
             };
             let stream = head.stream.clone();

@@ -97,8 +97,8 @@ impl<'a> ExportLines<'a> {
         let mut text = Vec::new();
         let limit = (LINE_MAX as u64).saturating_add(1);
         let mut input = (&mut *self.input).take(limit);
-        let read = input.read_until(b'\n', &mut text).await;
-        read.map_err(|e| AuditError::Io {
+        let bytes_read = input.read_until(b'\n', &mut text).await;
+        bytes_read.map_err(|e| AuditError::Io {
             doing: "read",
             why: e.to_string(),
         })?;

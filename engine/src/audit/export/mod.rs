@@ -90,11 +90,11 @@ impl Audit<'_> {
                     link.last.saturating_add(1)
                 }
                 BatchPiece::Missing(missing) => {
-                    let after = gaps.after(missing.from);
-                    head.reach(missing.to.saturating_sub(1), after.link);
-                    let to = missing.to;
-                    writer.missing(missing, after).await?;
-                    to
+                    let continuation = gaps.after(missing.from);
+                    let end = missing.to;
+                    head.reach(end.saturating_sub(1), continuation.link);
+                    writer.missing(missing, continuation).await?;
+                    end
                 }
             };
             if gaps.has_base(next) {

@@ -23,7 +23,7 @@ pub(crate) async fn offered(
         return Err(lines.wrong(Flaw::Changed, "it is of another journal"));
     }
     let mut reading = ExportValidator::new(header.journal);
-    let mut found = Vec::new();
+    let mut batches = Vec::new();
     while let Some(line) = lines.next().await? {
         match reading.take(&line).map_err(|e| lines.at(e))? {
             ExportPart::Batch(records) => {
@@ -32,10 +32,10 @@ pub(crate) async fn offered(
                     |(from, to): &(Offset, Offset)| link.first < *to && *from <= link.last;
                 if ranges.iter().any(overlaps) {
                     let bytes = records.into_iter().map(|record| record.bytes).collect();
-                    found.push((link, bytes));
+                    batches.push((link, bytes));
                 }
             }
-            ExportPart::Head(_) => return Ok(found),
+            ExportPart::Head(_) => return Ok(batches),
             _ => {}
         }
     }

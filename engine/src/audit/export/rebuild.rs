@@ -153,9 +153,9 @@ async fn leave_out(
     let (from, named) = (range.from, range.to_string());
     match journal.restore_missing(range, link, heads).await {
         Err(JournalError::Storage(why)) => {
-            let what =
+            let message =
                 format!("no journal can be made without the events it misses, {named}: {why}");
-            Err(Violation::of(Flaw::Missing, what).at(from).into())
+            Err(Violation::of(Flaw::Missing, message).at(from).into())
         }
         done => Ok(done?),
     }
@@ -168,8 +168,8 @@ async fn write_base(journal: &dyn ChainedJournal, states: States) -> Result<(), 
     if journal.write_base(states).await?.is_some() {
         return Ok(());
     }
-    let what = "the journal cannot be rebuilt without its missing events: it has no bases";
-    Err(Violation::of(Flaw::Missing, what).at(as_of).into())
+    let message = "the journal cannot be rebuilt without its missing events: it has no bases";
+    Err(Violation::of(Flaw::Missing, message).at(as_of).into())
 }
 
 pub(crate) async fn off_runtime<T: Send + 'static>(

@@ -115,8 +115,9 @@ impl ExportValidator {
     }
 
     fn blob(&mut self, line: &BlobLine) -> Result<ExportPart, AuditError> {
-        let content = BASE64_STANDARD.decode(&line.content);
-        let content = content.map_err(|_| changed("its content is not base64"))?;
+        let content = BASE64_STANDARD
+            .decode(&line.content)
+            .map_err(|_| changed("its content is not base64"))?;
         let hash = Hash::of(&content);
         let len = content.len() as u64;
         if hash.to_string() != line.hash || len != line.len || len > BLOB_MAX {
@@ -131,8 +132,8 @@ impl ExportValidator {
     fn event(&mut self, line: &EventLine) -> Result<ExportPart, AuditError> {
         let stored = self.stored(&line.record)?;
         if EventLine::new(&stored)? != *line {
-            let what = "its fields differ from its record";
-            return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
+            let message = "its fields differ from its record";
+            return Err(Violation::of_record(Flaw::Changed, &stored, message).into());
         }
         let record = stored.record()?;
         let claimed = self.claim(payloads(&record.event.kind));
@@ -149,8 +150,8 @@ impl ExportValidator {
     fn undecodable(&mut self, line: &UndecodableLine) -> Result<ExportPart, AuditError> {
         let stored = self.stored(&line.record)?;
         if UndecodableLine::new(&stored) != *line || !self.unclaimed.is_empty() {
-            let what = "its fields differ from its record";
-            return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
+            let message = "its fields differ from its record";
+            return Err(Violation::of_record(Flaw::Changed, &stored, message).into());
         }
         self.lacks.undecodable.push(stored.offset);
         self.batch.push(stored);
@@ -158,8 +159,9 @@ impl ExportValidator {
     }
 
     fn stored(&mut self, record: &str) -> Result<Stored, AuditError> {
-        let bytes = BASE64_STANDARD.decode(record);
-        let bytes = bytes.map_err(|_| changed("its record is not base64"))?;
+        let bytes = BASE64_STANDARD
+            .decode(record)
+            .map_err(|_| changed("its record is not base64"))?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > BATCH_MAX {
             return Err(changed("its batch is larger than any that was written"));
@@ -175,35 +177,35 @@ impl ExportValidator {
                 continue;
             };
             if !self.known_blobs.contains(hash) {
-                let what = format!("the blob {hash} that it names is missing");
-                return Err((Flaw::Missing, what));
+                let message = format!("the blob {hash} that it names is missing");
+                return Err((Flaw::Missing, message));
             }
             self.unclaimed.remove(hash);
         }
         if self.unclaimed.is_empty() {
             return Ok(());
         }
-        let what = "it does not name the blob before it";
-        Err((Flaw::Reordered, what.to_owned()))
+        let message = "it does not name the blob before it";
+        Err((Flaw::Reordered, message.to_owned()))
     }
 
     fn batch(&mut self, line: &BatchLine) -> Result<ExportPart, AuditError> {
         let link = line.link().ok_or_else(|| changed("a hash in it is none"))?;
         if !self.unclaimed.is_empty() {
-            let what = "a blob before it is named by no event";
-            return Err(Violation::of(Flaw::Reordered, what).into());
+            let message = "a blob before it is named by no event";
+            return Err(Violation::of(Flaw::Reordered, message).into());
         }
         let prev = self
             .link
             .map(|last_link| last_link.hash)
             .unwrap_or_default();
         let hashes = self.batch.iter().map(|record| &record.hash);
-        let made = BatchLink::new(prev, link.first, link.last, hashes);
+        let computed_link = BatchLink::new(prev, link.first, link.last, hashes);
         let first = self.batch.first().map(|record| record.offset);
         let last = self.batch.last().map(|record| record.offset);
-        if made != link || first != Some(link.first) || last != Some(link.last) {
-            let what = "the events before it are not those that it links to";
-            return Err(Violation::of(Flaw::Changed, what).at(link.first).into());
+        if computed_link != link || first != Some(link.first) || last != Some(link.last) {
+            let message = "the events before it are not those that it links to";
+            return Err(Violation::of(Flaw::Changed, message).at(link.first).into());
         }
         let batch = std::mem::take(&mut self.batch);
         self.events = self.events.saturating_add(batch.len() as u64);
@@ -218,8 +220,8 @@ impl ExportValidator {
             .parse()
             .map_err(|e: InvalidHead| changed(e.to_string()))?;
         if !self.batch.is_empty() || !self.unclaimed.is_empty() {
-            let what = "the batch before it has no link";
-            return Err(Violation::of(Flaw::Missing, what).into());
+            let message = "the batch before it has no link";
+            return Err(Violation::of(Flaw::Missing, message).into());
         }
         if !self.uncommitted.is_empty() {
             return Err(missing(
@@ -227,8 +229,8 @@ impl ExportValidator {
             ));
         }
         if head.journal != self.journal_id || !head.is_at(self.link.as_ref()) {
-            let what = "the journal before it ends elsewhere";
-            return Err(Violation::of(Flaw::RolledBack, what).into());
+            let message = "the journal before it ends elsewhere";
+            return Err(Violation::of(Flaw::RolledBack, message).into());
         }
         Ok(head)
     }

@@ -16,28 +16,28 @@ pub(super) fn check(
     end: Offset,
     missing: &[Missing],
 ) -> Vec<Violation> {
-    let mut found = Vec::new();
+    let mut violations = Vec::new();
     if head.journal != journal_id {
         let theirs = &head.journal;
-        let what = format!("the head is of the journal {theirs}, this one is {journal_id}");
-        found.push(Violation::of(Flaw::RolledBack, what));
+        let message = format!("the head is of the journal {theirs}, this one is {journal_id}");
+        violations.push(Violation::of(Flaw::RolledBack, message));
     }
     let within = head.offset.filter(|_| met.is_none()).and_then(|offset| {
         let mut ranges = missing.iter();
         ranges.find(|range| (range.from..range.to).contains(&offset))
     });
     if let (Some(offset), Some(range)) = (head.offset, within) {
-        let what = format!(
+        let message = format!(
             "the head stored elsewhere is in a missing range ({range}): nothing shows \
              whether it is part of this journal"
         );
-        found.push(Violation::of(Flaw::Missing, what).at(offset));
+        violations.push(Violation::of(Flaw::Missing, message).at(offset));
     } else if let Some(offset) = head.offset
-        && let Some(what) = difference(head, offset, met, end)
+        && let Some(message) = difference(head, offset, met, end)
     {
-        found.push(Violation::of(Flaw::RolledBack, what).at(offset));
+        violations.push(Violation::of(Flaw::RolledBack, message).at(offset));
     }
-    found
+    violations
 }
 
 fn difference(

@@ -42,9 +42,9 @@ impl Verifier<'_> {
     }
 
     fn misplaced(&mut self, as_of: Offset) {
-        let what = format!("there is a base as of offset {as_of}, where no batch ends");
+        let message = format!("there is a base as of offset {as_of}, where no batch ends");
         self.findings
-            .add_beside(Violation::of(Flaw::Reordered, what).at(as_of));
+            .add_beside(Violation::of(Flaw::Reordered, message).at(as_of));
     }
 
     async fn verify_base(&mut self, as_of: Offset) -> Result<(), JournalError> {
@@ -60,7 +60,7 @@ impl Verifier<'_> {
         self.check_fold(&states);
         for state in &states.streams {
             for payload in payloads_of(state) {
-                self.named_blob(payload, (state.stream(), 0), as_of).await?;
+                self.named_blob(payload, state.stream(), 0, as_of).await?;
             }
         }
         Ok(())
@@ -80,9 +80,10 @@ impl Verifier<'_> {
         };
         if !fits {
             let as_of = states.as_of;
-            let what = format!("the base as of offset {as_of} does not stand at the chain's link");
+            let message =
+                format!("the base as of offset {as_of} does not stand at the chain's link");
             self.findings
-                .add_beside(Violation::of(Flaw::Changed, what).at(as_of));
+                .add_beside(Violation::of(Flaw::Changed, message).at(as_of));
         }
     }
 
@@ -93,9 +94,9 @@ impl Verifier<'_> {
             self.fold = Some(Fold::of(states));
             return;
         };
-        for (stream, what) in fold.differences(states) {
-            let what = format!(
-                "the base as of offset {} differs from the states of its events: {what}",
+        for (stream, difference) in fold.differences(states) {
+            let message = format!(
+                "the base as of offset {} differs from the states of its events: {difference}",
                 states.as_of
             );
             let seq = self
@@ -103,9 +104,9 @@ impl Verifier<'_> {
                 .heads
                 .get(&stream)
                 .map_or(0, |head| head.next_seq);
-            let found = Violation::of(Flaw::Changed, what);
+            let violation = Violation::of(Flaw::Changed, message);
             self.findings
-                .add_beside(found.in_stream(stream, seq.saturating_sub(1)));
+                .add_beside(violation.in_stream(stream, seq.saturating_sub(1)));
         }
     }
 
@@ -113,21 +114,24 @@ impl Verifier<'_> {
     /// that an event commits to.
     pub(super) fn check_commitments(&mut self) {
         for (as_of, hash) in self.present.clone() {
-            let mut all = self.commitments.iter().filter(|made| made.as_of == as_of);
-            let Some(first) = all.clone().next() else {
+            let mut commitments = self
+                .commitments
+                .iter()
+                .filter(|commitment| commitment.as_of == as_of);
+            let Some(first) = commitments.clone().next() else {
                 // The process died before it wrote the event, so nothing uses this base.
                 continue;
             };
             self.report.bases = self.report.bases.saturating_add(1);
-            match all.find(|made| made.hash == hash) {
+            match commitments.find(|commitment| commitment.hash == hash) {
                 None => {
-                    let what = format!("the base as of offset {as_of} is not the one it names");
-                    let found = named(Flaw::Changed, what, first);
-                    self.findings.add_beside(found);
+                    let message = format!("the base as of offset {as_of} is not the one it names");
+                    let violation = named(Flaw::Changed, message, first);
+                    self.findings.add_beside(violation);
                 }
-                Some(made) if !made.signature.as_str().is_empty() => {
-                    if let Err(found) = self.signature(made) {
-                        self.findings.add_beside(found);
+                Some(commitment) if !commitment.signature.as_str().is_empty() => {
+                    if let Err(violation) = self.signature(commitment) {
+                        self.findings.add_beside(violation);
                     }
                 }
                 Some(_) => {}
@@ -135,11 +139,17 @@ impl Verifier<'_> {
         }
     }
 
-    fn signature(&self, made: &Commitment) -> Result<(), Violation> {
+    fn signature(&self, commitment: &Commitment) -> Result<(), Violation> {
         let Some(key) = self.key else { return Ok(()) };
         let id = self.audit.journal_id;
-        check_base(id, made.as_of, made.hash, &made.signature, key)
-            .map_err(|found| named(found.flaw, found.what, made))
+        check_base(
+            id,
+            commitment.as_of,
+            commitment.hash,
+            &commitment.signature,
+            key,
+        )
+        .map_err(|violation| named(violation.flaw, violation.what, commitment))
     }
 
     /// The offset of a base that covers everything before `to`. The base exists, an event commits
@@ -147,17 +157,17 @@ impl Verifier<'_> {
     pub(super) fn covering(&self, to: Offset) -> Option<Offset> {
         let later = self.present.iter().filter(|(as_of, _)| *as_of >= to);
         let mut sound = later.filter(|(as_of, hash)| {
-            let mut made = self.commitments.iter();
-            made.any(|made| {
-                (made.as_of, made.hash) == (*as_of, *hash) && self.signature(made).is_ok()
+            self.commitments.iter().any(|commitment| {
+                (commitment.as_of, commitment.hash) == (*as_of, *hash)
+                    && self.signature(commitment).is_ok()
             })
         });
         sound.next().map(|(as_of, _)| *as_of)
     }
 }
 
-fn named(flaw: Flaw, what: String, made: &Commitment) -> Violation {
-    let (offset, seq) = made.place;
-    let found = Violation::of(flaw, what).at(offset);
-    found.in_stream(StreamId::Journal, seq)
+fn named(flaw: Flaw, message: String, commitment: &Commitment) -> Violation {
+    let (offset, seq) = commitment.place;
+    let violation = Violation::of(flaw, message).at(offset);
+    violation.in_stream(StreamId::Journal, seq)
 }

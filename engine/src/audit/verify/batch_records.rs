@@ -23,7 +23,7 @@ pub(super) struct RecordRange {
 impl Verifier<'_> {
     /// Reads the records up to the offset `last`; reports those that are not sound.
     pub(super) async fn take(&mut self, last: Offset) -> Result<RecordRange, JournalError> {
-        let mut taken = RecordRange {
+        let mut range = RecordRange {
             records: Vec::new(),
             whole: true,
             ended: false,
@@ -35,29 +35,29 @@ impl Verifier<'_> {
                     if let Some(fold) = &mut self.fold {
                         fold.take(&record)?;
                     }
-                    taken.records.push(record);
+                    range.records.push(record);
                 }
                 VerifyEntry::Unsound(violation) => {
-                    taken.whole = false;
+                    range.whole = false;
                     self.findings.add(violation);
                 }
                 VerifyEntry::End => {
-                    (taken.whole, taken.ended) = (false, true);
+                    (range.whole, range.ended) = (false, true);
                     self.report_end(last);
-                    return Ok(taken);
+                    return Ok(range);
                 }
             }
             self.next = self.next.saturating_add(1);
         }
-        Ok(taken)
+        Ok(range)
     }
 
     /// Reports that the journal ends before a batch of its chain does.
     pub(super) fn report_end(&mut self, last: Offset) {
         if self.report.head.is_some_and(|head| head.last >= self.next) {
-            let what = format!("the journal ends here; its chain continues to offset {last}");
+            let message = format!("the journal ends here; its chain continues to offset {last}");
             self.findings
-                .add(Violation::of(Flaw::Missing, what).at(self.next));
+                .add(Violation::of(Flaw::Missing, message).at(self.next));
             self.next = last.saturating_add(1);
         }
     }
@@ -65,15 +65,16 @@ impl Verifier<'_> {
     async fn record(&mut self, stored: &Stored) -> Result<(), JournalError> {
         self.report.records = self.report.records.saturating_add(1);
         if stored.offset != self.next {
-            let what = format!("it is at offset {}", self.next);
-            self.findings.accuse(Flaw::Reordered, stored, what);
+            let message = format!("it is at offset {}", self.next);
+            self.findings.accuse(Flaw::Reordered, stored, message);
         }
         match stored.record() {
             Ok(record) => {
                 self.note(&record);
                 for payload in payloads(&record.event.kind) {
-                    let place = (record.stream.clone(), record.seq);
-                    self.named_blob(payload, place, record.offset).await?;
+                    let stream = record.stream.clone();
+                    self.named_blob(payload, stream, record.seq, record.offset)
+                        .await?;
                 }
                 Ok(())
             }
@@ -82,7 +83,7 @@ impl Verifier<'_> {
                     .accuse(Flaw::Changed, stored, damage.cause.to_string());
                 Ok(())
             }
-            Err(other) => Err(other),
+            Err(error) => Err(error),
         }
     }
 
@@ -110,7 +111,8 @@ impl Verifier<'_> {
     pub(super) async fn named_blob(
         &mut self,
         payload: &Payload,
-        (stream, seq): (StreamId, u64),
+        stream: StreamId,
+        seq: u64,
         offset: Offset,
     ) -> Result<(), JournalError> {
         let Payload::Blob { hash, len } = payload else {
@@ -125,9 +127,9 @@ impl Verifier<'_> {
         let Some(DamageWords { place, why }) = error.damage() else {
             return Err(error);
         };
-        let what = format!("the {place} that it names: {why}");
-        let found = Violation::of(flaw_of(&error), what).at(offset);
-        self.findings.add(found.in_stream(stream, seq));
+        let message = format!("the {place} that it names: {why}");
+        let violation = Violation::of(flaw_of(&error), message).at(offset);
+        self.findings.add(violation.in_stream(stream, seq));
         Ok(())
     }
 }

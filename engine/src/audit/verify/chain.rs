@@ -33,9 +33,9 @@ impl Verifier<'_> {
 
     async fn batch(&mut self, link: BatchLink) -> Result<(), JournalError> {
         if link.first < self.next || link.last < link.first {
-            let what = "a batch of the chain claims an offset that belongs to another";
+            let message = "a batch of the chain claims an offset that belongs to another";
             self.findings
-                .add(Violation::of(Flaw::Reordered, what).at(link.first));
+                .add(Violation::of(Flaw::Reordered, message).at(link.first));
             return Ok(());
         }
         if link.first > self.next {
@@ -89,9 +89,9 @@ impl Verifier<'_> {
     /// Checks the records after the last readable link, if a damaged link follows.
     async fn unlinked_end(&mut self, damaged: Violation) -> Result<(), JournalError> {
         let first = self.next;
-        let what = format!("the newest link: {}", damaged.what);
+        let message = format!("the newest link: {}", damaged.what);
         self.findings
-            .add(Violation::of(damaged.flaw, what).at(first));
+            .add(Violation::of(damaged.flaw, message).at(first));
         while !self.findings.is_full() {
             let batch = self.take(self.next).await?;
             if batch.ended {
@@ -108,23 +108,25 @@ impl Verifier<'_> {
     /// records are not suspected.
     async fn fits(&mut self, link: &BatchLink, records: &[Stored]) -> Result<bool, JournalError> {
         let prev = self.prev.unwrap_or(link.prev);
-        let made = |before| {
+        let hash_after = |prev_hash| {
             let hashes = records.iter().map(|record| &record.hash);
-            BatchLink::new(before, link.first, link.last, hashes).hash
+            BatchLink::new(prev_hash, link.first, link.last, hashes).hash
         };
-        let (due, own) = (made(prev), made(link.prev));
-        if own == link.hash && link.prev == prev {
+        let (due, claimed) = (hash_after(prev), hash_after(link.prev));
+        if claimed == link.hash && link.prev == prev {
             return Ok(true);
         }
         let next = self
             .links
             .peek()
             .await?
-            .filter(|next| next.first == link.last.saturating_add(1));
-        let next = next.map(|next| next.prev);
-        let (flaw, what) = if own == link.hash {
-            let what = "the batch that begins here is not linked to the one before it";
-            (Flaw::Reordered, what)
+            .filter(|next| next.first == link.last.saturating_add(1))
+            .map(|next| next.prev);
+        let (flaw, problem) = if claimed == link.hash {
+            (
+                Flaw::Reordered,
+                "the batch that begins here is not linked to the one before it",
+            )
         } else if due == link.hash || next == Some(due) {
             (
                 Flaw::Changed,
@@ -134,7 +136,7 @@ impl Verifier<'_> {
             return Ok(false);
         };
         self.due = Some(due).filter(|_| flaw == Flaw::Changed);
-        let place = Violation::of(flaw, what).at(link.first);
+        let place = Violation::of(flaw, problem).at(link.first);
         self.findings.add(match records.first() {
             Some(first) => place.in_stream(first.stream.clone(), first.seq),
             None => place,
@@ -157,8 +159,8 @@ impl Verifier<'_> {
             }
             let batch = self.take(self.next).await?;
             for record in &batch.records {
-                let what = "no batch of the chain covers it";
-                self.findings.accuse(Flaw::Reordered, record, what);
+                let message = "no batch of the chain covers it";
+                self.findings.accuse(Flaw::Reordered, record, message);
                 self.streams.follow(record, false, &mut self.findings);
             }
         }

@@ -50,8 +50,8 @@ async fn read(
 ) -> Result<(), JournalError> {
     let gaps = streams.heads.get(stream).map(|head| head.gaps.as_slice());
     let missing = |from: u64, to: u64| {
-        let mut gaps = gaps.unwrap_or_default().iter();
-        gaps.any(|gap| *gap == (from, to)) || (to == end && streams.may_miss(stream, from))
+        gaps.unwrap_or_default().contains(&(from, to))
+            || (to == end && streams.may_miss(stream, from))
     };
     let mut from = 0;
     while from < end && !findings.is_full() {
@@ -78,7 +78,7 @@ async fn read(
                 findings.add(violation(&error));
                 from = from.saturating_add(1);
             }
-            Err(other) => return Err(other),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -86,8 +86,8 @@ async fn read(
 
 fn unlisted(stream: &StreamId, seq: u64, findings: &mut VerifyFindings) {
     if !findings.is_named(stream, seq) {
-        let what = "its entry in the index of its stream is missing";
-        let violation = Violation::of(Flaw::Missing, what);
+        let message = "its entry in the index of its stream is missing";
+        let violation = Violation::of(Flaw::Missing, message);
         findings.add(violation.in_stream(stream.clone(), seq));
     }
 }

@@ -53,7 +53,7 @@ impl Verifier<'_> {
     /// lost ranges against the missing ranges.
     pub(super) fn judge_missing(&mut self) {
         for range in self.ranges.clone() {
-            let found = match range.cause {
+            let violation = match range.cause {
                 MissingCause::Removed => self.judge_removed(&range),
                 MissingCause::Lost => Some(self.judge_lost(&range)),
                 MissingCause::Damaged => Some(Violation::of(
@@ -61,8 +61,8 @@ impl Verifier<'_> {
                     format!("{range}: the log is damaged there and cannot be read"),
                 )),
             };
-            if let Some(found) = found {
-                self.findings.add_beside(found.at(range.from));
+            if let Some(violation) = violation {
+                self.findings.add_beside(violation.at(range.from));
             }
         }
         self.judge_events();
@@ -70,16 +70,19 @@ impl Verifier<'_> {
 
     fn judge_removed(&mut self, range: &Missing) -> Option<Violation> {
         if let Some(base) = self.covering(range.to) {
-            let range = range.clone();
-            self.report.removed.push(RemovedRange { range, base });
+            let removed = RemovedRange {
+                range: range.clone(),
+                base,
+            };
+            self.report.removed.push(removed);
             return None;
         }
-        let what = match self.key {
+        let reason = match self.key {
             None => "no base that the journal commits to replaces them",
             Some(_) => "no base that is signed with the key replaces them",
         };
-        let what = format!("{range}: the events were removed, and {what}");
-        Some(Violation::of(Flaw::Uncovered, what))
+        let message = format!("{range}: the events were removed, and {reason}");
+        Some(Violation::of(Flaw::Uncovered, message))
     }
 
     fn judge_lost(&self, range: &Missing) -> Violation {
@@ -92,25 +95,26 @@ impl Verifier<'_> {
         } else {
             ""
         };
-        let what = format!("{range}: the events were lost, and a repair went on after them{rest}");
-        Violation::of(Flaw::Lost, what)
+        let message =
+            format!("{range}: the events were lost, and a repair went on after them{rest}");
+        Violation::of(Flaw::Lost, message)
     }
 
     fn judge_events(&mut self) {
         for ((from, to), (offset, seq)) in std::mem::take(&mut self.lost) {
-            let mut at = from;
+            let mut next = from;
             for range in &self.ranges {
-                if range.from <= at && at < range.to {
-                    at = range.to;
+                if range.from <= next && next < range.to {
+                    next = range.to;
                 }
             }
-            if at < to || from >= to {
-                let what = format!(
+            if next < to || from >= to {
+                let message = format!(
                     "it says that the events before offset {to} from {from} on were lost, but some exist"
                 );
-                let found = Violation::of(Flaw::Changed, what).at(offset);
+                let violation = Violation::of(Flaw::Changed, message).at(offset);
                 self.findings
-                    .add_beside(found.in_stream(StreamId::Journal, seq));
+                    .add_beside(violation.in_stream(StreamId::Journal, seq));
             }
         }
     }

@@ -174,8 +174,10 @@ impl<'a> Verifier<'a> {
         self.report.blobs = self.blobs.len() as u64;
         if let Some(head) = self.expected.filter(|_| !self.report.stopped) {
             let id = self.audit.journal_id;
-            let found = anchor_check::check(head, id, self.met, self.next, &self.ranges);
-            found.into_iter().for_each(|v| self.findings.add_beside(v));
+            let violations = anchor_check::check(head, id, self.met, self.next, &self.ranges);
+            violations
+                .into_iter()
+                .for_each(|v| self.findings.add_beside(v));
         }
         self.report.violations = self.findings.into_list();
         self.report

@@ -71,7 +71,7 @@ impl<'a> RecordReader<'a> {
                 Ok(())
             }
             Err(error) if error.is_damage() => self.fill_one_by_one(limit).await,
-            Err(other) => Err(other),
+            Err(error) => Err(error),
         }
     }
 
@@ -86,7 +86,7 @@ impl<'a> RecordReader<'a> {
                 Err(error) if error.is_damage() => {
                     VerifyEntry::Unsound(violation(&error).at(self.next))
                 }
-                Err(other) => return Err(other),
+                Err(error) => return Err(error),
             };
             self.next = self.next.saturating_add(1);
             self.ahead.push_back(entry);
@@ -123,13 +123,13 @@ impl<'a> Links<'a> {
 
     /// The offset at which links continue after a missing range that begins at `offset`.
     fn past_missing(&self, offset: Offset) -> Option<Offset> {
-        let mut at = None;
+        let mut end = None;
         for range in &self.missing {
-            if range.from == at.unwrap_or(offset) {
-                at = Some(range.to);
+            if range.from == end.unwrap_or(offset) {
+                end = Some(range.to);
             }
         }
-        at
+        end
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<BatchLink>, JournalError> {
@@ -142,14 +142,15 @@ impl<'a> Links<'a> {
             let page = match self.journal.read_links(self.from, PAGE).await {
                 Ok(page) => page,
                 Err(error) if error.is_damage() => self.past(&error).await?,
-                Err(other) => return Err(other),
+                Err(error) => return Err(error),
             };
             let Some(last) = page.iter().max_by_key(|link| link.first) else {
                 return Ok(None);
             };
-            let after = self.past_missing(last.last.saturating_add(1));
-            let after = after.unwrap_or(last.first.saturating_add(1));
-            self.from = self.from.saturating_add(1).max(after);
+            let next = self
+                .past_missing(last.last.saturating_add(1))
+                .unwrap_or(last.first.saturating_add(1));
+            self.from = self.from.saturating_add(1).max(next);
             self.ahead.extend(page);
         }
         Ok(self.ahead.front().copied())
@@ -179,11 +180,11 @@ impl<'a> Links<'a> {
 pub(super) fn violation(error: &JournalError) -> Violation {
     let flaw = flaw_of(error);
     let JournalError::DamagedRecord(damage) = error else {
-        let what = error.damage().map_or_else(
+        let message = error.damage().map_or_else(
             || error.to_string(),
             |DamageWords { place, why }| format!("{place}: {why}"),
         );
-        return Violation::of(flaw, what);
+        return Violation::of(flaw, message);
     };
     let why = damage.cause.to_string();
     match damage.place.clone() {

@@ -148,8 +148,8 @@ impl Streams {
             gaps.get_or_insert_default().push((next, record.seq));
         } else if record.seq > next {
             self.gap(record, next, head.map_or(0, |head| head.offset));
-        } else if let Some(before) = head.filter(|head| head.suspect) {
-            self.judge(record, &before, hash, findings);
+        } else if let Some(suspected) = head.filter(|head| head.suspect) {
+            self.judge(record, &suspected, hash, findings);
         } else if record.prev != hash {
             findings.accuse(
                 Flaw::Changed,
@@ -190,8 +190,8 @@ impl Streams {
     ) {
         let offset = before.offset;
         if record.prev != hash {
-            let what = "the next record of its stream links to other content";
-            let violation = Violation::of(Flaw::Changed, what).at(offset);
+            let message = "the next record of its stream links to other content";
+            let violation = Violation::of(Flaw::Changed, message).at(offset);
             findings.add(violation.in_stream(record.stream.clone(), record.seq.saturating_sub(1)));
         }
         for batch in &mut self.suspects {
@@ -220,14 +220,14 @@ impl Streams {
         let fits = |gap: &&mut Gap| {
             gap.stream == record.stream && (gap.from..gap.to).contains(&record.seq)
         };
-        let what = match self.gaps.iter_mut().find(fits) {
+        let message = match self.gaps.iter_mut().find(fits) {
             Some(gap) => {
                 gap.found = true;
                 "it is after records that were written later"
             }
             None => "its place in the stream is used twice",
         };
-        findings.accuse(Flaw::Reordered, record, what);
+        findings.accuse(Flaw::Reordered, record, message);
     }
 
     /// Reports the sequences that never came, once all records are known.
@@ -255,11 +255,11 @@ fn name_gap(gap: &Gap, findings: &mut VerifyFindings) {
     }
     let single = gap.to.saturating_sub(gap.from) == 1;
     let nameless = findings.nameless(gap.after, gap.before);
-    let what = match gap.to.saturating_sub(1) {
+    let message = match gap.to.saturating_sub(1) {
         last if single => format!("it is missing (#{last})"),
         last => format!("#{} to #{last} are missing", gap.from),
     };
-    let missing = Violation::of(Flaw::Missing, what).in_stream(gap.stream.clone(), gap.from);
+    let missing = Violation::of(Flaw::Missing, message).in_stream(gap.stream.clone(), gap.from);
     findings.add(match nameless.filter(|_| single) {
         Some(offset) => missing.at(offset),
         None => missing,
@@ -274,16 +274,16 @@ fn name_batch(batch: Suspects, findings: &mut VerifyFindings) {
     } = batch;
     let single = records.len() == 1;
     if let Some((offset, (stream, seq))) = records.drain().next().filter(|_| single) {
-        let what = "its batch links to other content";
+        let message = "its batch links to other content";
         findings.add(
-            Violation::of(Flaw::Changed, what)
+            Violation::of(Flaw::Changed, message)
                 .in_stream(stream, seq)
                 .at(offset),
         );
         return;
     }
-    let what = format!("one of the records at the offsets {first} to {last} was changed");
-    findings.add(Violation::of(Flaw::Changed, what).at(first));
+    let message = format!("one of the records at the offsets {first} to {last} was changed");
+    findings.add(Violation::of(Flaw::Changed, message).at(first));
 }
 
 /// The sequence and the hash that the stream's next record continues from.
@@ -296,7 +296,8 @@ fn end_of(state: &StreamState) -> (u64, Hash) {
 }
 
 fn accuse(stream: &StreamId, next_seq: u64, as_of: Offset, findings: &mut VerifyFindings) {
-    let what = format!("the base as of offset {as_of} continues from another record than this one");
-    let found = Violation::of(Flaw::Changed, what);
-    findings.add_beside(found.in_stream(stream.clone(), next_seq.saturating_sub(1)));
+    let message =
+        format!("the base as of offset {as_of} continues from another record than this one");
+    let violation = Violation::of(Flaw::Changed, message);
+    findings.add_beside(violation.in_stream(stream.clone(), next_seq.saturating_sub(1)));
 }

@@ -38,16 +38,17 @@ pub(super) fn seal(run: RunId, node: &Name, sequence: u64, value: &[u8]) -> Vec<
 
 /// Sequence and value, if the bytes begin with a complete checkpoint of this run and node.
 pub(super) fn open(run: RunId, node: &Name, bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let (crc, body) = bytes.split_first_chunk()?;
-    let rest = body.strip_prefix(&[FORMAT])?;
-    let rest = rest.strip_prefix(&run.0.to_bytes())?;
+    let (crc, after_crc) = bytes.split_first_chunk()?;
+    let rest = after_crc
+        .strip_prefix(&[FORMAT])?
+        .strip_prefix(&run.0.to_bytes())?;
     let (sequence, rest) = rest.split_first_chunk()?;
     let (name_len, rest) = rest.split_first_chunk()?;
     let (value_len, rest) = rest.split_first_chunk()?;
     let (name, rest) = rest.split_at_checked(u16::from_be_bytes(*name_len).into())?;
     let value = rest.get(..usize::try_from(u32::from_be_bytes(*value_len)).ok()?)?;
     let behind = rest.len().checked_sub(value.len())?;
-    let body = body.get(..body.len().checked_sub(behind)?)?;
+    let body = after_crc.get(..after_crc.len().checked_sub(behind)?)?;
     let is_whole = u32::from_be_bytes(*crc) == crc32c::crc32c(body);
     let is_own = name == node.as_str().as_bytes();
     (is_whole && is_own).then(|| (u64::from_be_bytes(*sequence), value.to_vec()))

@@ -40,9 +40,9 @@ impl SlotsOf<'_> {
     }
 
     fn newest_of(&self, bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
-        let open = |slot| envelope::open(self.run, self.node, slot);
+        let open_slot = |slot| envelope::open(self.run, self.node, slot);
         let (first, second) = bytes.split_at_checked(SLOT).unwrap_or((bytes, &[]));
-        let newest = [open(first), open(second)].into_iter().flatten();
+        let newest = [open_slot(first), open_slot(second)].into_iter().flatten();
         newest.max_by_key(|(sequence, _)| *sequence)
     }
 
@@ -61,8 +61,8 @@ impl SlotsOf<'_> {
         if last.is_some()
             && let Some(file) = self.slots()?
         {
-            let at = if next.is_multiple_of(2) { 0 } else { SLOT };
-            file.write_all_at(&sealed, at as u64)?;
+            let slot_start = if next.is_multiple_of(2) { 0 } else { SLOT };
+            file.write_all_at(&sealed, slot_start as u64)?;
             file.sync_data()?;
             return Ok((next, false));
         }

@@ -44,12 +44,10 @@ impl Projection {
         let mut projection = Self::of(journal.states(at).await?);
         // No offset is missing except in known ranges, so the pages are known beforehand: some are
         // read and decoded on other threads while one is folded here.
-        let pages = stream::iter((projection.as_of..end).step_by(PAGE));
-        let mut pages = pages
+        let mut pages = stream::iter((projection.as_of..end).step_by(PAGE))
             .map(|from| journal.read_entries(from, PAGE))
             .buffered(AHEAD);
-        while let Some(page) = pages.next().await {
-            let page = page?;
+        while let Some(page) = pages.next().await.transpose()? {
             if page.is_empty() {
                 break;
             }
@@ -92,19 +90,23 @@ impl Projection {
     /// Computes the waiting runs once everything is folded, because doing it after each event would
     /// be slow.
     fn note_all_waiting(&mut self) {
-        let open = self.runs.iter();
-        let open = open.filter(|(_, run)| run.state.result().is_none());
-        let open: Vec<_> = open.map(|(id, run)| (*id, run.state.clone())).collect();
-        for (id, run) in open {
+        let open_runs = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.state.result().is_none())
+            .map(|(id, run)| (*id, run.state.clone()));
+        for (id, run) in open_runs.collect::<Vec<_>>() {
             self.note_waiting(id, &run);
         }
     }
 
     /// Notes the runs that entities had and whose states are no longer stored.
     fn note_forgotten(&mut self) {
-        let all = self.entities.values().flat_map(|entity| &entity.state.runs);
-        let forgotten = all.filter(|run| !self.runs.contains_key(run)).copied();
-        self.forgotten = forgotten.collect();
+        let runs = self.entities.values().flat_map(|entity| &entity.state.runs);
+        self.forgotten = runs
+            .filter(|run| !self.runs.contains_key(run))
+            .copied()
+            .collect();
     }
 
     fn take(&mut self, entry: &Entry) {
@@ -163,8 +165,8 @@ impl Projection {
 
     /// The entity of a run: named by the run's first event, or by the entity that opened the run.
     fn entity_of(&self, run: RunId) -> Option<EntityId> {
-        let own = self.run(run).and_then(|run| run.entity.clone());
-        own.or_else(|| {
+        let named = self.run(run).and_then(|run| run.entity.clone());
+        named.or_else(|| {
             let opened =
                 |(_, entity): &(&EntityId, &Folded<EntityState>)| entity.state.runs.contains(&run);
             self.entities.iter().find(opened).map(|(id, _)| id.clone())

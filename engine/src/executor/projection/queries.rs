@@ -14,8 +14,8 @@ impl Projection {
         &self,
         entity: &EntityId,
     ) -> Vec<(RunId, Name, EntityId)> {
-        let runs = self.waiting.get(entity).into_iter().flatten();
-        let runs = runs.filter_map(|id| Some((*id, self.run(*id)?)));
+        let waiting = self.waiting.get(entity).into_iter().flatten();
+        let runs = waiting.filter_map(|id| Some((*id, self.run(*id)?)));
         let nodes = runs.flat_map(|(id, run)| {
             let nodes = awaited_entities(run).filter(|(_, awaited)| *awaited == entity);
             nodes.filter_map(move |(node, _)| Some((id, node.clone(), run.entity.clone()?)))
@@ -25,12 +25,14 @@ impl Projection {
 
     /// Whether an open run has a node that waits for the entity, has waited for it or will.
     pub(in crate::executor) fn is_awaited(&self, entity: &EntityId) -> bool {
-        let open = self.runs.values().map(|entry| &entry.state);
-        let mut open = open.filter(|run| run.result().is_none());
-        open.any(|run| {
+        let mut open_runs = self
+            .runs
+            .values()
+            .map(|entry| &entry.state)
+            .filter(|run| run.result().is_none());
+        open_runs.any(|run| {
             let mut nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
-            nodes
-                .any(|node| matches!(&node.work, Work::Entity { entity: one, .. } if one == entity))
+            nodes.any(|node| matches!(&node.work, Work::Entity { entity: id, .. } if id == entity))
         })
     }
 
@@ -75,8 +77,10 @@ impl Projection {
     pub(in crate::executor) fn view<'a>(&'a self, id: &'a EntityId) -> Option<EntityView<'a>> {
         let entity = self.entity(id)?.as_ref();
         let newest = entity.active.as_ref().map(|run| run.run);
-        let newest = newest.or(entity.last.as_ref().map(|run| run.run));
-        let run = newest.and_then(|run| self.run(run)).map(AsRef::as_ref);
+        let run = newest
+            .or(entity.last.as_ref().map(|run| run.run))
+            .and_then(|run| self.run(run))
+            .map(AsRef::as_ref);
         let obstacle = run.and_then(|run| self.obstacle(run, DEPTH));
         Some(EntityView {
             id,
@@ -87,16 +91,16 @@ impl Projection {
     }
 
     fn obstacle<'a>(&'a self, run: &'a RunState, depth: u8) -> Option<RunObstacle<'a>> {
-        let own = run.obstacle().and_then(|(node, state)| {
+        let obstacle = run.obstacle().and_then(|(node, state)| {
             state.failure().map(|failure| RunObstacle {
                 node,
                 state,
                 failure,
             })
         });
-        own.or_else(|| {
+        obstacle.or_else(|| {
             self.awaited(run)
-                .find_map(|other| self.obstacle(other, depth.checked_sub(1)?))
+                .find_map(|awaited| self.obstacle(awaited, depth.checked_sub(1)?))
         })
     }
 

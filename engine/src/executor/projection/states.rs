@@ -52,15 +52,14 @@ impl Projection {
 
     /// All states, for a base.
     pub(in crate::executor) fn states(&self) -> States {
-        let entities = self.entities.iter();
-        let entities = entities.map(|(id, folded)| StreamState::Entity(id.clone(), folded.clone()));
-        let runs = self.runs.iter();
-        let runs = runs.map(|(id, folded)| StreamState::Run(*id, folded.clone()));
-        let own = self.state(&StreamId::Journal);
+        let entities = (self.entities.iter())
+            .map(|(id, folded)| StreamState::Entity(id.clone(), folded.clone()));
+        let runs = (self.runs.iter()).map(|(id, folded)| StreamState::Run(*id, folded.clone()));
+        let journal = self.state(&StreamId::Journal);
         States {
             as_of: self.as_of,
             link: None,
-            streams: entities.chain(runs).chain(own).collect(),
+            streams: entities.chain(runs).chain(journal).collect(),
         }
     }
 

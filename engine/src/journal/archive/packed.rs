@@ -73,11 +73,10 @@ impl PackedSegment {
     /// # Errors
     /// [`JournalError::Damaged`] if its index is damaged.
     pub(in crate::journal) fn open(disk: &dyn LogDisk, name: &str) -> Result<Self, JournalError> {
-        let file = disk.open(name, false);
         let storage = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));
-        let file = file.map_err(storage)?;
-        let found = index(&*file).map_err(storage)?;
-        let (blocks, len) = found.ok_or_else(|| JournalError::Damaged {
+        let file = disk.open(name, false).map_err(storage)?;
+        let index = index(&*file).map_err(storage)?;
+        let (blocks, len) = index.ok_or_else(|| JournalError::Damaged {
             place: name.to_owned(),
             why: "it does not end as an archived segment does".to_owned(),
         })?;
@@ -112,8 +111,8 @@ impl PackedSegment {
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         let len = block.end.saturating_sub(block.begin);
         let mut packed = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        let read = self.file.read_at(&mut packed, block.begin)?;
-        packed.truncate(read);
+        let bytes_read = self.file.read_at(&mut packed, block.begin)?;
+        packed.truncate(bytes_read);
         let mut bytes = Vec::with_capacity(BLOCK);
         // One byte more than a block can have, to detect one that unpacks to too much.
         let most = (BLOCK as u64).saturating_add(1);
@@ -131,23 +130,23 @@ impl PackedSegment {
 /// The blocks and the uncompressed length of the segment; none if the index is damaged.
 fn index(file: &dyn DiskFile) -> io::Result<Option<(Vec<Block>, u64)>> {
     let size = file.size()?;
-    let Some(at) = size.checked_sub(FOOTER as u64) else {
+    let Some(footer_start) = size.checked_sub(FOOTER as u64) else {
         return Ok(None);
     };
     let mut footer = [0; FOOTER];
-    if file.read_at(&mut footer, at)? != FOOTER {
+    if file.read_at(&mut footer, footer_start)? != FOOTER {
         return Ok(None);
     }
     let Some((count, len, crc)) = footer_of(&footer) else {
         return Ok(None);
     };
     let bytes = u64::from(count).saturating_mul(ENTRY as u64);
-    let Some(begin) = at.checked_sub(bytes) else {
+    let Some(begin) = footer_start.checked_sub(bytes) else {
         return Ok(None);
     };
     let mut index = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-    let read = file.read_at(&mut index, begin)?;
-    if read != index.len() || crc32c::crc32c(&index) != crc {
+    let bytes_read = file.read_at(&mut index, begin)?;
+    if bytes_read != index.len() || crc32c::crc32c(&index) != crc {
         return Ok(None);
     }
     let blocks = blocks_of(&index);

@@ -38,8 +38,8 @@ pub(in crate::journal) fn retire(
     drop(file);
     let packed = PackedSegment::open(disk, PART)?;
     let mut back = vec![0; bytes.len()];
-    let read = packed.read_at(&mut back, 0).map_err(failed)?;
-    if read != bytes.len() || back != bytes || packed.len() != bytes.len() as u64 {
+    let bytes_read = packed.read_at(&mut back, 0).map_err(failed)?;
+    if bytes_read != bytes.len() || back != bytes || packed.len() != bytes.len() as u64 {
         let why = "it reads back differently than it was written".to_owned();
         return Err(JournalError::Storage(format!("{name}: {why}")));
     }

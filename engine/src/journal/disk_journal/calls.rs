@@ -42,11 +42,11 @@ impl Journal for DiskJournal {
     }
 
     async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        let read = move |reader: &SegmentReader| {
+        let read_page = move |reader: &SegmentReader| {
             let page = reader.read_stored(from, limit)?;
             page.iter().map(Stored::record).collect()
         };
-        self.with_reader(read).await
+        self.with_reader(read_page).await
     }
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
@@ -54,22 +54,22 @@ impl Journal for DiskJournal {
     }
 
     async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        let read = move |reader: &SegmentReader| {
+        let read_page = move |reader: &SegmentReader| {
             let page = reader.read_stored(from, limit)?;
             page.iter().map(Entry::of).collect()
         };
-        self.with_reader(read).await
+        self.with_reader(read_page).await
     }
 
     async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
         if at.is_none() {
-            let found = self
+            let loaded = self
                 .found
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            if let Some(found) = found {
-                return Ok(found);
+            if let Some(loaded) = loaded {
+                return Ok(loaded);
             }
         }
         self.with_reader(move |reader| reader.base(at.unwrap_or(Offset::MAX)))

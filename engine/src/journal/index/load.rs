@@ -59,13 +59,13 @@ pub(super) fn make(dir: &Path) -> Result<StateStore, Unusable> {
 /// their sum.
 pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Unusable> {
     let db = open(dir)?;
-    let found = match db.get(header::KEY)? {
+    let header = match db.get(header::KEY)? {
         Some(bytes) => header::FoundHeader::parse(&bytes, boot_id)?,
         None if db.scan_prefix([STATE]).next().is_none() => return Err(Unusable::Absent),
         None => return Err(Unusable::Unfinished),
     };
     let (sums, streams) = read(&db)?;
-    let IndexHeader { as_of, link, .. } = found.verify(&sums)?;
+    let IndexHeader { as_of, link, .. } = header.verify(&sums)?;
     let states = States {
         as_of,
         link,

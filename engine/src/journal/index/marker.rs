@@ -6,7 +6,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -71,12 +71,12 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
         Err(e) => return Err(e),
     };
     // A reader may hold a shared lock on a new file, for a moment.
-    let how = if left {
+    let operation = if left {
         FlockOperation::NonBlockingLockExclusive
     } else {
         FlockOperation::LockExclusive
     };
-    match flock(&file, how) {
+    match flock(&file, operation) {
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e.into()),
         Ok(()) => Ok(is_at(&file, path)?.then_some((file, left))),
@@ -86,8 +86,8 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
 /// Whether the open file still has this path: the previous holder of the lock may have removed it.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
-    Ok(std::fs::metadata(path)
-        .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
+    let inode = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+    Ok(std::fs::metadata(path).is_ok_and(|named| inode(&named) == inode(&held)))
 }
 
 /// Leaves a marker for the next process that opens the index; a failure is ignored.

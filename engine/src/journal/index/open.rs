@@ -28,8 +28,8 @@ pub(super) fn to_write(
     permit: WritePermit,
     pace: IndexDeadlines,
 ) -> OpenedIndex {
-    let (found, rebuilt) = match find_or_make(dir, &facts, pace) {
-        Ok(found) => found,
+    let (index, rebuilt) = match find_or_make(dir, &facts, pace) {
+        Ok(index) => index,
         Err(why) => {
             tracing::warn!("the index cannot be used, so the next start takes longer: {why}");
             return OpenedIndex {
@@ -39,7 +39,7 @@ pub(super) fn to_write(
             };
         }
     };
-    let (store, states) = found;
+    let (store, states) = index;
     OpenedIndex {
         index: writer::start(store, dir, facts.boot_id, &permit, pace),
         states,
@@ -52,12 +52,12 @@ type FoundIndex = ((StateStore, Option<States>), Option<Unusable>);
 /// The existing index, or an empty one and why the existing one is not used.
 fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<FoundIndex, Unusable> {
     let (_marker, was_left) = OpeningMarker::set(dir, pace.open)?;
-    let found = if was_left {
+    let loaded = if was_left {
         Err(Unusable::LeftOpening)
     } else {
         find(dir, facts, pace.open)
     };
-    match found {
+    match loaded {
         Ok((store, states)) => Ok(((store, Some(states)), None)),
         Err(why) if why.blames_the_disk() => Err(why),
         Err(why) => {
@@ -87,15 +87,16 @@ impl IndexReading {
     /// # Errors
     /// Why they cannot be used; the caller folds them instead.
     pub(in crate::journal) fn states(self, link_before: &LinkBefore) -> Result<States, Unusable> {
-        let found = self.begun.and_then(|begun| {
-            let (store, states) = fitting(begun.wait(PACE.read)?, link_before, PACE.read)?;
+        let states = self.begun.and_then(|begun| {
+            let (store, loaded) = begun.wait(PACE.read)?;
+            let (store, loaded) = fitting(store, loaded, link_before, PACE.read)?;
             release(store, PACE.read)?;
-            Ok(states)
+            Ok(loaded)
         });
-        if found.as_ref().err().is_some_and(Unusable::is_dangerous) {
+        if states.as_ref().err().is_some_and(Unusable::is_dangerous) {
             marker::leave(&self.dir);
         }
-        found
+        states
     }
 }
 
@@ -116,8 +117,8 @@ pub(super) fn discard(dir: &Path) -> io::Result<()> {
 
 /// The index in `dir` and its states, if they pass all checks.
 fn find(dir: &Path, facts: &Facts, patience: Duration) -> Result<(StateStore, States), Unusable> {
-    let found = load_in_thread(dir, &facts.boot_id, true)?.wait(patience)?;
-    fitting(found, &facts.link_before, patience)
+    let (store, states) = load_in_thread(dir, &facts.boot_id, true)?.wait(patience)?;
+    fitting(store, states, &facts.link_before, patience)
 }
 
 /// Begins to load the index in `dir`, in a separate thread.
@@ -140,7 +141,8 @@ fn load_in_thread(
 
 /// The loaded states, if the log has a batch that ends at their offset, with the same link.
 fn fitting(
-    (store, states): (StateStore, States),
+    store: StateStore,
+    states: States,
     link_before: &LinkBefore,
     patience: Duration,
 ) -> Result<(StateStore, States), Unusable> {
@@ -210,10 +212,10 @@ impl<T: Send + 'static> OpeningThread<T> {
     ) -> Result<Self, Unusable> {
         let (done, result) = mpsc::sync_channel(1);
         let caught = move || {
-            let worked = catch_unwind(AssertUnwindSafe(work));
-            let worked = worked.unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
+            let outcome = catch_unwind(AssertUnwindSafe(work))
+                .unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
             // An error means that the caller has stopped waiting.
-            let _ = done.send(worked);
+            let _ = done.send(outcome);
         };
         thread::Builder::new()
             .name("index-open".to_owned())
@@ -235,6 +237,8 @@ impl<T: Send + 'static> OpeningThread<T> {
 /// The message of a panic.
 pub(super) fn text(panic: &(dyn Any + Send)) -> String {
     let message = panic.downcast_ref::<String>().map(String::as_str);
-    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-    message.unwrap_or("without a word").to_owned()
+    message
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a word")
+        .to_owned()
 }

@@ -77,10 +77,10 @@ impl Pending {
     /// False once there is nothing more to write.
     pub(super) fn wait(&self, gather: Duration) -> bool {
         let idle = |state: &mut PendingState| state.merged.is_none() && !state.is_ending();
-        let state = self.changed.wait_while(self.state(), idle);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_while(self.state(), idle);
+        let busy = waited.unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + gather;
-        let state = self.changed.wait_timeout_while(state, gather, |state| {
+        let state = self.changed.wait_timeout_while(busy, gather, |state| {
             !state.is_ending() && Instant::now() < until
         });
         let (state, _) = state.unwrap_or_else(PoisonError::into_inner);
@@ -116,9 +116,10 @@ impl PendingState {
         });
         (merged.as_of, merged.link) = (update.as_of, update.link);
         let changed = update.changed.into_iter();
-        let changed = changed.map(|state| (state.stream(), Some(state)));
-        merged.streams.extend(changed);
         let forgotten = update.forgotten.into_iter();
+        merged
+            .streams
+            .extend(changed.map(|state| (state.stream(), Some(state))));
         merged
             .streams
             .extend(forgotten.map(|stream| (stream, None)));

@@ -117,8 +117,8 @@ impl IndexWriter {
     /// Writes until the index is closed. A failure affects only the index.
     fn run(self, store: StateStore) {
         // The store is dropped inside, because sled may panic there too.
-        let written = catch_unwind(AssertUnwindSafe(|| self.write_all(store)));
-        let written = written.unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
+        let written = catch_unwind(AssertUnwindSafe(|| self.write_all(store)))
+            .unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
         self.pending.give_up();
         if let Err(why) = written {
             tracing::warn!("the index is disabled, so the next start takes longer: {why}");
@@ -151,23 +151,23 @@ impl IndexWriter {
             link: merged.link,
         };
         let mut changes = merged.streams.into_iter();
-        let mut left = changes.len();
-        if left > BATCH {
+        let mut remaining = changes.len();
+        if remaining > BATCH {
             store.db.remove(header::KEY)?;
         }
         loop {
             let mut batch = sled::Batch::default();
-            left = left.saturating_sub(BATCH);
+            remaining = remaining.saturating_sub(BATCH);
             for (stream, state) in changes.by_ref().take(BATCH) {
                 change(store, &mut batch, &stream, state.as_ref())?;
             }
-            if left == 0 {
+            if remaining == 0 {
                 batch.insert(header::KEY, header.encode(&store.sums)?);
             }
             store.db.apply_batch(batch)?;
             // So that the batch survives a kill of the process; sled syncs nothing here.
             store.db.flush()?;
-            if left == 0 || !self.has_room() {
+            if remaining == 0 || !self.has_room() {
                 return Ok(());
             }
         }
@@ -182,8 +182,8 @@ fn change(
     state: Option<&StreamState>,
 ) -> Result<(), Unusable> {
     let key = key(stream);
-    let bytes = state.map(encode_state).transpose();
-    let bytes = bytes.map_err(|e| Unusable::Failed(e.to_string()))?;
+    let encoded = state.map(encode_state).transpose();
+    let bytes = encoded.map_err(|e| Unusable::Failed(e.to_string()))?;
     store.sums.set(&key, bytes.as_deref());
     match bytes {
         Some(bytes) => batch.insert(key, bytes),

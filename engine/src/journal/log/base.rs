@@ -41,10 +41,17 @@ pub(in crate::journal) fn parts(
 ) -> Result<Vec<(FramePart, Vec<u8>)>, JournalError> {
     let packed = pack(states)?;
     let chunks = packed.chunks(PART);
-    let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let part = |(number, bytes): (u32, &[u8])| {
         let as_of = states.as_of;
-        (FramePart { as_of, number, of }, bytes.to_vec())
+        (
+            FramePart {
+                as_of,
+                number,
+                of: count,
+            },
+            bytes.to_vec(),
+        )
     };
     Ok((0..).zip(chunks).map(part).collect())
 }
@@ -107,13 +114,13 @@ fn unpack_all(blocks: &[&[u8]]) -> Option<Vec<StreamState>> {
 
 /// Splits bytes into pieces that are each preceded by their length; none if the last is cut off.
 fn pieces(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut all = Vec::new();
+    let mut pieces = Vec::new();
     while !bytes.is_empty() {
         let piece = frame::record_at(bytes)?;
         bytes = bytes.get(piece.len().saturating_add(4)..)?;
-        all.push(piece);
+        pieces.push(piece);
     }
-    Some(all)
+    Some(pieces)
 }
 
 fn states_of(block: &[u8]) -> Option<Vec<StreamState>> {
@@ -125,7 +132,7 @@ fn states_of(block: &[u8]) -> Option<Vec<StreamState>> {
 }
 
 /// The offsets of all whole bases, in order.
-pub(in crate::journal) fn all(shared: &LogShared) -> Vec<Offset> {
+pub(in crate::journal) fn offsets(shared: &LogShared) -> Vec<Offset> {
     let parts = read(&shared.bases);
     let mut offsets: Vec<_> = parts.iter().map(|place| place.part.as_of).collect();
     offsets.sort_unstable();
@@ -136,25 +143,27 @@ pub(in crate::journal) fn all(shared: &LogShared) -> Vec<Offset> {
 
 /// The newest readable base as of `at` or earlier; none if there is none.
 pub(in crate::journal) fn nearest(shared: &LogShared, at: Offset) -> Option<States> {
-    let offsets = all(shared);
-    let before = offsets.into_iter().rev().filter(|as_of| *as_of <= at);
-    before.into_iter().find_map(|as_of| load(shared, as_of))
+    let earlier = offsets(shared)
+        .into_iter()
+        .rev()
+        .filter(|as_of| *as_of <= at);
+    earlier.into_iter().find_map(|as_of| load(shared, as_of))
 }
 
 /// The places of a base's parts, in order; none if one is missing.
 fn places(parts: &[PartPlace], as_of: Offset) -> Option<Vec<PartPlace>> {
-    let of_it: Vec<_> = parts
+    let parts_of_base: Vec<_> = parts
         .iter()
         .filter(|place| place.part.as_of == as_of)
         .collect();
-    let of = of_it.first()?.part.of;
+    let count = parts_of_base.first()?.part.of;
     let place = |number| {
-        of_it
+        parts_of_base
             .iter()
             .rev()
-            .find(|place| place.part.number == number && place.part.of == of)
+            .find(|place| place.part.number == number && place.part.of == count)
     };
-    (0..of)
+    (0..count)
         .map(|number| place(number).map(|place| **place))
         .collect()
 }
@@ -170,12 +179,12 @@ fn load(shared: &LogShared, as_of: Offset) -> Option<States> {
 
 fn part(shared: &LogShared, place: &PartPlace) -> Option<Vec<u8>> {
     let segment = shared.segment(place.segment)?;
-    let at = usize::try_from(place.at).ok()?;
-    let position = position_of(&segment.header, at);
+    let frame_start = usize::try_from(place.at).ok()?;
+    let position = position_of(&segment.header, frame_start);
     let bytes = segment.read(place.at.into(), frame::part_len(PART)).ok()?;
     let salt = &segment.header.salt;
     match frame::decode(&bytes, FramePosition { salt, position })?.body {
-        Body::Base(found, bytes) if found == place.part => Some(bytes.to_vec()),
+        Body::Base(part, bytes) if part == place.part => Some(bytes.to_vec()),
         _ => None,
     }
 }

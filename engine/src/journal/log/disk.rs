@@ -76,11 +76,11 @@ impl LogDisk for LocalDisk {
         let mut files = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let about = entry.metadata()?;
-            if about.is_file() {
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
                 files.push((
                     entry.file_name().to_string_lossy().into_owned(),
-                    about.len(),
+                    metadata.len(),
                 ));
             }
         }
@@ -127,16 +127,17 @@ impl LogDisk for LocalDisk {
 
 impl DiskFile for File {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match std::os::unix::fs::FileExt::read_at(self, rest, at.saturating_add(done as u64)) {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match std::os::unix::fs::FileExt::read_at(self, rest, at.saturating_add(filled as u64))
+            {
                 Ok(0) => break,
-                Ok(read) => done = done.saturating_add(read),
+                Ok(count) => filled = filled.saturating_add(count),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(done)
+        Ok(filled)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -160,7 +161,7 @@ impl DiskFile for File {
 pub(super) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.size()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
+    let bytes_read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(bytes_read);
     Ok(bytes)
 }

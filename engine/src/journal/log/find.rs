@@ -40,9 +40,9 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
                 continue;
             };
             match find_in(disk, folder, first, size) {
-                Ok(found) => {
+                Ok(segment) => {
                     bad.remove(&first);
-                    good.insert(first, found);
+                    good.insert(first, segment);
                 }
                 Err(error) if error.is_damage() && !good.contains_key(&first) => {
                     bad.insert(first, error);

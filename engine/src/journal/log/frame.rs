@@ -102,8 +102,8 @@ pub(in crate::journal) struct FramePart {
 
 /// The length of a frame for a batch whose records have these lengths, in bytes.
 pub(super) fn batch_len(records: impl Iterator<Item = usize>) -> usize {
-    let records = records.map(|len| len.saturating_add(4)).sum::<usize>();
-    aligned(records.saturating_add(HEADER + LINK))
+    let records_len = records.map(|len| len.saturating_add(4)).sum::<usize>();
+    aligned(records_len.saturating_add(HEADER + LINK))
 }
 
 /// The length of a frame for a part of a base, in bytes.
@@ -172,7 +172,7 @@ pub(super) fn encode_gap(
     cause: MissingCause,
     heads: &[StreamHead],
 ) {
-    encode_gap_of(out, place, synced, (link, cause), heads, 0);
+    encode_gap_of(out, place, synced, link, cause, heads, 0);
 }
 
 /// Appends a frame with a gap of at least `len` bytes to `out`, filled up with zeros after the
@@ -181,7 +181,8 @@ pub(super) fn encode_gap_of(
     out: &mut Vec<u8>,
     place: FramePosition<'_>,
     synced: u64,
-    (link, cause): (&BatchLink, MissingCause),
+    link: &BatchLink,
+    cause: MissingCause,
     heads: &[StreamHead],
     len: usize,
 ) {
@@ -203,8 +204,8 @@ pub(super) fn encode_gap_of(
 
 /// The length of a frame for a gap, in bytes.
 pub(super) fn gap_len(heads: &[StreamHead]) -> usize {
-    let heads = heads.iter().map(head_len).sum::<usize>();
-    aligned(heads.saturating_add(HEADER + LINK + 1))
+    let heads_len = heads.iter().map(head_len).sum::<usize>();
+    aligned(heads_len.saturating_add(HEADER + LINK + 1))
 }
 
 /// The length of a stream's head in a gap, in bytes.
@@ -221,12 +222,12 @@ pub(super) fn cause_byte(cause: MissingCause) -> u8 {
 }
 
 pub(super) fn cause_of(byte: u8) -> Option<MissingCause> {
-    let all = [
+    let causes = [
         MissingCause::Removed,
         MissingCause::Lost,
         MissingCause::Damaged,
     ];
-    all.into_iter().find(|cause| cause_byte(*cause) == byte)
+    causes.into_iter().find(|cause| cause_byte(*cause) == byte)
 }
 
 /// The stream heads in a gap.
@@ -243,13 +244,12 @@ fn head(bytes: &[u8]) -> Option<(StreamHead, &[u8])> {
     let (next_seq, rest) = bytes.split_first_chunk::<8>()?;
     let (hash, rest) = rest.split_first_chunk::<32>()?;
     let name = record_at(rest)?;
-    let rest = rest.get(name.len().checked_add(4)?..)?;
     let head = StreamHead {
         stream: std::str::from_utf8(name).ok()?.parse().ok()?,
         next_seq: u64::from_be_bytes(*next_seq),
         hash: Hash(*hash),
     };
-    Some((head, rest))
+    Some((head, rest.get(name.len().checked_add(4)?..)?))
 }
 
 fn encode(
@@ -291,10 +291,10 @@ pub(super) fn claimed_len(bytes: &[u8]) -> Option<usize> {
 /// The frame at the front of some bytes; none if it is not whole.
 pub(super) fn decode<'a>(bytes: &'a [u8], place: FramePosition<'_>) -> Option<Frame<'a>> {
     let rest = bytes.strip_prefix(&MAGIC)?;
-    let (crc, covered) = rest.split_first_chunk::<4>()?;
-    let (length, _) = covered.split_first_chunk::<4>()?;
+    let (crc, after_crc) = rest.split_first_chunk::<4>()?;
+    let (length, _) = after_crc.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let covered = covered.get(..length.checked_add(4)?)?;
+    let covered = after_crc.get(..length.checked_add(4)?)?;
     if place.crc(covered) != u32::from_be_bytes(*crc) {
         return None;
     }
@@ -389,9 +389,9 @@ impl<'a> Iterator for FrameRecords<'a> {
         let (length, rest) = self.rest.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         let (record, rest) = rest.split_at_checked(length)?;
-        let at = self.at;
-        self.at = at.saturating_add(length).saturating_add(4);
+        let start = self.at;
+        self.at = start.saturating_add(length).saturating_add(4);
         self.rest = rest;
-        Some((at, record))
+        Some((start, record))
     }
 }

@@ -70,8 +70,8 @@ impl HeaderError {
 
 impl SegmentHeader {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let id = self.journal.as_bytes();
-        let id = id.get(..ID_MAX).unwrap_or(id);
+        let journal = self.journal.as_bytes();
+        let id = journal.get(..ID_MAX).unwrap_or(journal);
         let mut bytes = Vec::with_capacity(LEN);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&[0; 4]);
@@ -128,7 +128,7 @@ impl HeaderBytes<'_> {
     fn header(&mut self) -> Result<SegmentHeader, HeaderError> {
         let (salt, first, position) = (self.take()?, self.take()?, self.take()?);
         let [has_before] = self.take()?;
-        let before = link_of(&self.take()?);
+        let link_before = link_of(&self.take()?);
         let [length] = self.take()?;
         let id = self.0.get(..usize::from(length)).ok_or(CUT)?;
         let journal = std::str::from_utf8(id);
@@ -137,7 +137,7 @@ impl HeaderBytes<'_> {
             salt,
             first: u64::from_be_bytes(first),
             position: u64::from_be_bytes(position),
-            before: before.filter(|_| has_before == 1),
+            before: link_before.filter(|_| has_before == 1),
             journal: journal
                 .map_err(|_| HeaderError::Damaged("its journal's identity is not text"))?
                 .to_owned(),

@@ -165,7 +165,7 @@ fn write_down(disk: &dyn LogDisk, segment: &Segment) {
     let Some(table) = segment.finish() else {
         return;
     };
-    match write_table(disk, (segment, TABLE), &table) {
+    match write_table(disk, segment, TABLE, &table) {
         Ok(()) => segment.forget_table(),
         // A missing table is made again from the segment.
         Err(error) => tracing::warn!(%error, segment = segment.name, "its table was not written"),

@@ -53,16 +53,16 @@ impl Window {
         len: usize,
         ahead: usize,
     ) -> Result<&[u8], JournalError> {
-        let at = u64::from(at);
-        let within = at
+        let start = u64::from(at);
+        let within = start
             .checked_sub(self.at)
             .and_then(|skip| usize::try_from(skip).ok());
         let has = within
             .and_then(|skip| self.bytes.get(skip..))
             .map_or(0, <[u8]>::len);
         let skip = if has < len {
-            self.bytes = segment.read(at, len.max(ahead))?;
-            self.at = at;
+            self.bytes = segment.read(start, len.max(ahead))?;
+            self.at = start;
             0
         } else {
             within.unwrap_or_default()
@@ -138,13 +138,13 @@ impl SegmentReader {
             return Ok(page);
         };
         for segment in self.holders(&extent) {
-            let left = limit.saturating_sub(page.len());
-            if left == 0 {
+            let remaining = limit.saturating_sub(page.len());
+            if remaining == 0 {
                 break;
             }
-            let (seq, places) = self
-                .0
-                .with_table(&segment, |table| Ok(places(table, stream, from_seq, left)))?;
+            let (seq, places) = self.0.with_table(&segment, |table| {
+                Ok(places(table, stream, from_seq, remaining))
+            })?;
             let mut window = Window::default();
             for (at, record_seq) in places.into_iter().zip(seq..) {
                 match at {
@@ -168,15 +168,15 @@ impl SegmentReader {
     fn row(&self, next: Offset, limit: usize) -> Result<Option<BatchRow>, JournalError> {
         let until = next.saturating_add(limit as u64);
         for segment in self.0.segments_from(next) {
-            let found = self.0.with_head(&segment, |table| {
-                let all = table
+            let row = self.0.with_head(&segment, |table| {
+                let batches = table
                     .batches
                     .get(table.batch_at(next)..)
                     .unwrap_or_default();
-                let few = all.partition_point(|batch| batch.first < until).max(1);
-                Ok((all.get(..few).unwrap_or(all).to_vec(), table.end))
+                let few = batches.partition_point(|batch| batch.first < until).max(1);
+                Ok((batches.get(..few).unwrap_or(batches).to_vec(), table.end))
             });
-            let (batches, end) = found?;
+            let (batches, end) = row?;
             if !batches.is_empty() {
                 return Ok(Some(BatchRow {
                     segment,
@@ -213,9 +213,9 @@ fn places(table: &SegmentTable, stream: &StreamId, from_seq: u64, limit: usize) 
     let Some(places) = table.streams.get(stream) else {
         return (from_seq, Vec::new());
     };
-    let some = places.from(from_seq);
-    let some = some.get(..limit.min(some.len())).unwrap_or(some);
-    (from_seq.max(places.first_seq), some.to_vec())
+    let later = places.from(from_seq);
+    let page = later.get(..limit.min(later.len())).unwrap_or(later);
+    (from_seq.max(places.first_seq), page.to_vec())
 }
 
 /// Reads the record of a stream at a place, and checks that it is that record.
@@ -250,6 +250,8 @@ fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
 }
 
 fn sequence(stream: &StreamId, seq: u64) -> RecordPlace {
-    let stream = stream.clone();
-    RecordPlace::Sequence { stream, seq }
+    RecordPlace::Sequence {
+        stream: stream.clone(),
+        seq,
+    }
 }

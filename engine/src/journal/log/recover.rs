@@ -60,8 +60,8 @@ pub(in crate::journal) fn open(
     mode: OpenMode,
     permit: WritePermit,
 ) -> Result<OpenedLog, JournalError> {
-    let (found, unreadable) = find(&*disk)?;
-    if found.is_empty() {
+    let (files, unreadable) = find(&*disk)?;
+    if files.is_empty() {
         return match (mode, unreadable.into_iter().next()) {
             (_, Some((_, error))) => Err(error),
             (OpenMode::Make, None) => make(disk, journal, permit),
@@ -74,11 +74,11 @@ pub(in crate::journal) fn open(
         chain.shared.read_streams_later();
         chain.read_table = read_head;
     }
-    let mut found = found.into_values().peekable();
-    while let Some(file) = found.next() {
-        let after = found.peek().map(|after| &after.header);
-        match after {
-            Some(after) => chain.full(file, after)?,
+    let mut segments = files.into_values().peekable();
+    while let Some(file) = segments.next() {
+        let next = segments.peek().map(|next| &next.header);
+        match next {
+            Some(next) => chain.full(file, next)?,
             None => return chain.last(file, mode, permit),
         }
     }
@@ -133,8 +133,7 @@ impl Chain {
         if header.first > self.next {
             let (from, to) = (self.next, header.first);
             if let Some((_, error)) = self.unreadable.range(from..to).next() {
-                let error = error.clone();
-                self.unreadable_damage(from, to, &error);
+                self.unreadable_damage(from, to, &error.clone());
             } else if self.begun {
                 self.damage(from, to, FOLDER, "a segment is missing");
             } else {
@@ -152,8 +151,8 @@ impl Chain {
             let why = "it does not follow the segment before it: segments of two logs are mixed";
             return Err(damaged(&found.name, why));
         }
-        if let Some(before) = header.before {
-            self.shared.set_tip(before);
+        if let Some(link) = header.before {
+            self.shared.set_tip(link);
         }
         (self.begun, self.next, self.position) = (true, header.first, header.position);
         Ok(())
@@ -163,7 +162,7 @@ impl Chain {
     /// as removed, otherwise as damaged.
     fn check_beginning(&self) {
         let Some(to) = self.begins_late else { return };
-        if base::all(&self.shared).last() >= Some(&to) {
+        if base::offsets(&self.shared).last() >= Some(&to) {
             let (from, cause) = (0, MissingCause::Removed);
             write(&self.shared.missing).push(Missing { from, to, cause });
         } else {
@@ -210,17 +209,14 @@ impl Chain {
     /// is scanned.
     fn full(&mut self, found: FoundLog, after: &SegmentHeader) -> Result<(), JournalError> {
         self.follow(&found)?;
-        let table = (self.read_table)(&*self.shared.disk, &format!("{}.table", found.name));
-        let table = table.filter(|_| !self.shared.passes_damage);
-        let fits = |candidate: &SegmentTable| {
-            let end = position_of(
-                &found.header,
-                usize::try_from(candidate.end).unwrap_or(usize::MAX),
-            );
-            let there = end == after.position || (after.repaired && end < after.position);
-            there && u64::from(candidate.end) <= found.size
+        let stored_table = (self.read_table)(&*self.shared.disk, &format!("{}.table", found.name));
+        let fits = |table: &SegmentTable| {
+            let len = usize::try_from(table.end).unwrap_or(usize::MAX);
+            let end = position_of(&found.header, len);
+            let reaches = end == after.position || (after.repaired && end < after.position);
+            reaches && u64::from(table.end) <= found.size
         };
-        let table = table.filter(fits);
+        let table = stored_table.filter(|table| !self.shared.passes_damage && fits(table));
         let (first, name) = (found.header.first, found.name.clone());
         let (header, size, archived) = (found.header, found.size, found.archived);
         let mut segment = Segment::full(header, name, size, found.source, None);
@@ -238,8 +234,8 @@ impl Chain {
         self.position = after.position;
         if !scanned.damage.is_empty() {
             // The next segment continues from the link in its own header.
-            if let Some(before) = after.before {
-                self.shared.set_tip(before);
+            if let Some(link) = after.before {
+                self.shared.set_tip(link);
             }
         }
         let whole = scanned.damage.is_empty() && !archived;
@@ -283,9 +279,9 @@ impl Chain {
             self.unreadable_damage(*first, first.saturating_add(1), error);
         }
         if mode.only_reads() {
-            let mut segment = segment;
-            segment.set_table(scan.table);
-            self.shared.push_segment(Arc::new(segment));
+            let mut last = segment;
+            last.set_table(scan.table);
+            self.shared.push_segment(Arc::new(last));
             return Ok(OpenedLog {
                 shared: Arc::new(self.shared),
                 writer: None,
@@ -305,8 +301,8 @@ impl Chain {
             .disk
             .remove(keeper::NEXT)
             .map_err(|e| storage(keeper::NEXT, &e))?;
-        let writer = LogWriter::new(shared.clone(), end, permit);
-        let writer = writer.map_err(|e| storage("the log's thread", &e))?;
+        let writer = LogWriter::new(shared.clone(), end, permit)
+            .map_err(|e| storage("the log's thread", &e))?;
         self.untabled
             .into_iter()
             .for_each(|segment| writer.save_table(segment));

@@ -39,10 +39,10 @@ impl LogShared {
 
     /// Every full segment that is in the log, the oldest first.
     pub(in crate::journal) fn full_segments(&self) -> Vec<Arc<Segment>> {
-        let mut all = self.segments();
-        all.pop();
-        all.retain(|segment| segment.is_in_log());
-        all
+        let mut segments = self.segments();
+        segments.pop();
+        segments.retain(|segment| segment.is_in_log());
+        segments
     }
 
     /// The bytes of a segment up to the end of its frames.
@@ -50,11 +50,9 @@ impl LogShared {
     /// # Errors
     /// [`JournalError::Damaged`] if one of its frames is damaged.
     pub(in crate::journal) fn content(&self, segment: &Segment) -> Result<Vec<u8>, JournalError> {
-        let after = self.segments_from(segment.first().saturating_add(1));
-        let after = after
-            .into_iter()
-            .find(|other| other.first() > segment.first());
-        let scan = segment.scan(after.as_ref().map(|after| &after.header))?;
+        let later = self.segments_from(segment.first().saturating_add(1));
+        let next = later.iter().find(|later| later.first() > segment.first());
+        let scan = segment.scan(next.map(|next| &next.header))?;
         if let Some((from, to)) = scan.table.damage.first() {
             let why = format!("offsets {from} to {} are damaged", to.saturating_sub(1));
             return Err(super::error::damaged(&segment.name, why));
@@ -73,10 +71,10 @@ pub(in crate::journal) fn moved(
     size: u64,
 ) -> Result<(), JournalError> {
     let table = shared.with_table(segment, |table| Ok(table.clone()))?;
-    let there = Segment::full(segment.header.clone(), name, size, source, None);
-    let failed = |e: std::io::Error| storage(&there.name, &e);
-    write_table(&*shared.disk, (&there, TABLE), &table).map_err(failed)?;
-    shared.replace_segment(Arc::new(there));
+    let moved = Segment::full(segment.header.clone(), name, size, source, None);
+    let failed = |e: std::io::Error| storage(&moved.name, &e);
+    write_table(&*shared.disk, &moved, TABLE, &table).map_err(failed)?;
+    shared.replace_segment(Arc::new(moved));
     // Waits for the log's keeper, which may be writing the segment's table.
     let mut is_moved = segment.is_moved();
     *is_moved = true;

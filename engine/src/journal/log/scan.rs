@@ -31,14 +31,14 @@ pub(super) struct ScannedFrame<'a> {
 /// Scans the bytes of a whole segment, header included. `after` is the header of the next segment;
 /// everything before that segment was synced.
 pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentHeader>) -> Scan {
-    let found = frames(bytes, header);
-    let synced = synced(&found, header, after);
+    let scanned_frames = frames(bytes, header);
+    let synced = synced(&scanned_frames, header, after);
     let position = |at: usize| position_of(header, at);
     // The frames that count are those before the first bad one. If the bad one was acknowledged, the
     // later ones count too.
     let mut end = header::LEN;
     let mut table = TableBuilder::new(header.first);
-    for scanned in &found {
+    for scanned in &scanned_frames {
         if scanned.at > end {
             if position(end) >= synced {
                 break;
@@ -50,11 +50,12 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
     }
     // Acknowledged frames at the very end may be bad too, unless a repair replaced them by the next
     // segment.
-    let after = after.filter(|after| !after.repaired && position(end) < after.position);
-    if let Some(after) = after {
+    if let Some(after) = after.filter(|next| !next.repaired && position(end) < next.position) {
         table.lost(after.first);
     }
-    let unsure = found.iter().find(|found| position(found.at) >= synced);
+    let unsure = scanned_frames
+        .iter()
+        .find(|frame| position(frame.at) >= synced);
     Scan {
         unsure: unsure.map_or(end, |frame| frame.at),
         torn: bytes.get(end..).unwrap_or_default().iter().any(|b| *b != 0),
@@ -68,9 +69,9 @@ pub(super) fn synced(
     header: &SegmentHeader,
     after: Option<&SegmentHeader>,
 ) -> u64 {
-    let named = found.iter().map(|found| found.frame.synced);
-    let named = named.chain(after.map(|after| after.position)).max();
-    named.unwrap_or_default().max(header.position)
+    let named = found.iter().map(|frame| frame.frame.synced);
+    let synced = named.chain(after.map(|next| next.position)).max();
+    synced.unwrap_or_default().max(header.position)
 }
 
 /// The position in the log of a place in the file.
@@ -137,13 +138,13 @@ impl<'a> TableBuilder<'a> {
     }
 
     fn damage(&mut self, before: &ScannedFrame<'_>) {
-        let to = match before.frame.body {
+        let end = match before.frame.body {
             Body::Batch(link, _) | Body::Gap(link, ..) => link.first,
             // The number of lost events is unknown here. The next frame with events shows it.
             Body::Base(part, _) => part.as_of.max(self.next),
             Body::Mark => self.next.saturating_add(1),
         };
-        self.lost(to);
+        self.lost(end);
     }
 
     fn lost(&mut self, to: Offset) {
@@ -152,17 +153,17 @@ impl<'a> TableBuilder<'a> {
     }
 
     fn add(&mut self, found: &ScannedFrame<'a>) {
-        let at = u32::try_from(found.at).unwrap_or(u32::MAX);
+        let frame_start = u32::try_from(found.at).unwrap_or(u32::MAX);
         match found.frame.body {
             Body::Batch(link, records) => {
-                self.table.add_batch(at, link);
+                self.table.add_batch(frame_start, link);
                 for (within, record) in frame::records(records) {
                     let within = u32::try_from(within).unwrap_or(u32::MAX);
-                    self.record(at.saturating_add(within), record);
+                    self.record(frame_start.saturating_add(within), record);
                 }
                 self.next = link.last.saturating_add(1);
             }
-            Body::Base(part, _) => self.table.bases.push((part, at)),
+            Body::Base(part, _) => self.table.bases.push((part, frame_start)),
             Body::Mark => {}
             Body::Gap(link, cause, heads) => {
                 self.link_streams();

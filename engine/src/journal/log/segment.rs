@@ -232,9 +232,8 @@ impl Segment {
 
     pub(super) fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, JournalError> {
         let mut bytes = vec![0; len];
-        let read = self.source.read_at(&mut bytes, at);
-        let read = read.map_err(|e| unread(&self.name, &e))?;
-        bytes.truncate(read);
+        let bytes_read = self.source.read_at(&mut bytes, at);
+        bytes.truncate(bytes_read.map_err(|e| unread(&self.name, &e))?);
         Ok(bytes)
     }
 
@@ -251,10 +250,10 @@ pub(super) fn read_header(
     source: &dyn SegmentSource,
 ) -> Result<SegmentHeader, JournalError> {
     let mut bytes = vec![0; header::LEN];
-    let read = source
+    let bytes_read = source
         .read_at(&mut bytes, 0)
         .map_err(|e| unread(name, &e))?;
-    bytes.truncate(read);
+    bytes.truncate(bytes_read);
     if bytes.is_empty() {
         return Err(damaged(name, "it is empty"));
     }
@@ -277,7 +276,8 @@ pub(super) fn read_head(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> 
 /// at the same time.
 pub(super) fn write_table(
     disk: &dyn LogDisk,
-    (segment, part): (&Segment, &str),
+    segment: &Segment,
+    part: &str,
     table: &SegmentTable,
 ) -> io::Result<()> {
     let name = segment.table_name();

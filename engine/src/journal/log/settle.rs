@@ -24,7 +24,7 @@ pub(super) fn settle(
     let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
     let bytes = segment.read(0, usize::try_from(segment.size()).unwrap_or(usize::MAX))?;
     let file = disk.open(&name, true).map_err(failed)?;
-    let again = bytes.get(scan.unsure..end).unwrap_or_default();
+    let unsure = bytes.get(scan.unsure..end).unwrap_or_default();
     if scan.torn {
         tracing::warn!(
             segment = name,
@@ -32,7 +32,7 @@ pub(super) fn settle(
         );
         zero(&*file, &bytes, end).map_err(failed)?;
     }
-    file.write_at(again, scan.unsure as u64).map_err(failed)?;
+    file.write_at(unsure, scan.unsure as u64).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     disk.sync_folder(FOLDER).map_err(failed)?;
     let size = segment.size();

@@ -140,18 +140,19 @@ impl LogShared {
 
     /// The segments from the one that contains an offset on.
     pub(super) fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
-        let all = read(&self.segments);
-        let after = all.partition_point(|segment| segment.header.first <= offset);
-        all.get(after.saturating_sub(1)..)
+        let segments = read(&self.segments);
+        let next = segments.partition_point(|segment| segment.header.first <= offset);
+        segments
+            .get(next.saturating_sub(1)..)
             .unwrap_or_default()
             .to_vec()
     }
 
     /// The segment that begins with an offset.
     pub(super) fn segment(&self, first: Offset) -> Option<Arc<Segment>> {
-        let all = read(&self.segments);
-        let at = all.binary_search_by_key(&first, |segment| segment.header.first);
-        all.get(at.ok()?).cloned()
+        let segments = read(&self.segments);
+        let index = segments.binary_search_by_key(&first, |segment| segment.header.first);
+        segments.get(index.ok()?).cloned()
     }
 
     pub(super) fn push_segment(&self, segment: Arc<Segment>) {
@@ -160,10 +161,10 @@ impl LogShared {
 
     /// Replaces a segment by another form of it, such as its archived one.
     pub(super) fn replace_segment(&self, segment: Arc<Segment>) {
-        let mut all = write(&self.segments);
+        let mut segments = write(&self.segments);
         let first = segment.header.first;
-        if let Ok(at) = all.binary_search_by_key(&first, |other| other.header.first)
-            && let Some(slot) = all.get_mut(at)
+        if let Ok(index) = segments.binary_search_by_key(&first, |candidate| candidate.header.first)
+            && let Some(slot) = segments.get_mut(index)
         {
             *slot = segment;
         }
@@ -199,9 +200,9 @@ impl LogShared {
     }
 
     fn scan_table(&self, segment: &Segment) -> Result<SegmentTable, JournalError> {
-        let after = self.segments_from(segment.header.first.saturating_add(1));
-        let after = after.iter().find(|s| s.header.first > segment.header.first);
-        Ok(segment.scan(after.map(|after| &after.header))?.table)
+        let later = self.segments_from(segment.header.first.saturating_add(1));
+        let next = (later.iter()).find(|later| later.header.first > segment.header.first);
+        Ok(segment.scan(next.map(|next| &next.header))?.table)
     }
 
     /// The head of a stream; that of an empty one if it is unknown.
@@ -267,10 +268,10 @@ impl LogShared {
         let size = newest.map_or(0, |place| {
             u64::from(place.part.of).saturating_mul(super::base::PART as u64)
         });
-        let end = read(&self.segments).last().cloned();
-        let end = end.and_then(|segment| {
-            let at = self.with_table(&segment, |table| Ok(table.end)).ok()?;
-            position(segment.header.first, at)
+        let last = read(&self.segments).last().cloned();
+        let end = last.and_then(|segment| {
+            let end = self.with_table(&segment, |table| Ok(table.end)).ok()?;
+            position(segment.header.first, end)
         });
         (end.unwrap_or_default().saturating_sub(begun), size)
     }
@@ -297,10 +298,10 @@ impl LogShared {
             return None;
         }
         let damage = read(&self.damage);
-        let found = damage
+        damage
             .iter()
-            .find(|found| found.from < to && from < found.to.max(found.from.saturating_add(1)));
-        found.cloned()
+            .find(|range| range.from < to && from < range.to.max(range.from.saturating_add(1)))
+            .cloned()
     }
 
     /// Whether there is damage that readers do not skip.
@@ -334,9 +335,9 @@ impl LogShared {
         });
         let first = segment.header.first;
         let mut streams = write(&self.streams);
-        let all = streams.get_or_insert_default();
+        let extents = streams.get_or_insert_default();
         for (stream, head) in batch.heads.iter() {
-            match all.get_mut(stream) {
+            match extents.get_mut(stream) {
                 Some(extent) => (extent.head, extent.newest) = (*head, first),
                 None => {
                     let extent = Extent {
@@ -344,7 +345,7 @@ impl LogShared {
                         oldest: first,
                         newest: first,
                     };
-                    all.insert(stream.clone(), extent);
+                    extents.insert(stream.clone(), extent);
                 }
             }
         }
@@ -367,7 +368,7 @@ impl LogShared {
         });
         let newest = segment.header.first;
         let mut streams = write(&self.streams);
-        let all = streams.get_or_insert_default();
+        let extents = streams.get_or_insert_default();
         for StreamHead {
             stream,
             next_seq,
@@ -378,8 +379,7 @@ impl LogShared {
                 next_seq: *next_seq,
                 hash: *hash,
             };
-            let extent = all.entry(stream.clone());
-            let extent = extent.or_insert(Extent {
+            let extent = extents.entry(stream.clone()).or_insert(Extent {
                 head,
                 oldest: newest,
                 newest,

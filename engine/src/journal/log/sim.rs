@@ -127,8 +127,8 @@ impl LogDisk for SimDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let state = self.state();
         let within = state.names.iter().filter_map(|(name, id)| {
-            let name = name.strip_prefix(folder)?.strip_prefix('/')?;
-            Some((name.to_owned(), state.files[*id].len() as u64))
+            let file = name.strip_prefix(folder)?.strip_prefix('/')?;
+            Some((file.to_owned(), state.files[*id].len() as u64))
         });
         Ok(within.collect())
     }
@@ -205,8 +205,8 @@ struct SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let state = self.disk.state();
-        let at = usize::try_from(at).unwrap();
-        let content = state.files[self.id].get(at..).unwrap_or_default();
+        let start = usize::try_from(at).unwrap();
+        let content = state.files[self.id].get(start..).unwrap_or_default();
         let len = content.len().min(buffer.len());
         buffer[..len].copy_from_slice(&content[..len]);
         self.disk.read.fetch_add(len as u64, Ordering::Relaxed);
@@ -394,7 +394,7 @@ fn apply(names: &mut BTreeMap<String, Id>, op: &Op) {
 
 fn spoil(content: &mut Vec<u8>, dirty: &[WrittenSectors], fate: Fate, rng: &mut StdRng) {
     for (number, (at, bytes)) in dirty.iter().enumerate() {
-        let at = usize::try_from(*at).unwrap();
+        let start = usize::try_from(*at).unwrap();
         let keep = match fate {
             Fate::Lost => false,
             Fate::Kept | Fate::Sectors(_) => true,
@@ -405,16 +405,16 @@ fn spoil(content: &mut Vec<u8>, dirty: &[WrittenSectors], fate: Fate, rng: &mut 
             continue;
         }
         let Fate::Sectors(chance) = fate else {
-            put(content, at, bytes);
+            put(content, start, bytes);
             continue;
         };
         let mut from = 0;
         while from < bytes.len() {
-            let to = (((at + from) / SECTOR + 1) * SECTOR - at).min(bytes.len());
+            let end = (((start + from) / SECTOR + 1) * SECTOR - start).min(bytes.len());
             if rng.random_bool(chance) {
-                put(content, at + from, &bytes[from..to]);
+                put(content, start + from, &bytes[from..end]);
             }
-            from = to;
+            from = end;
         }
     }
 }

@@ -113,8 +113,7 @@ impl LogStage {
     fn append(&mut self, drafts: Vec<StagedDraft>) -> LogAnswer {
         let tip = self.tip.unwrap_or_else(|| self.shared.tip());
         let head = |stream: &StreamId| {
-            let mut before = self.before.iter();
-            let staged = before.find_map(|heads| heads.get(stream));
+            let staged = self.before.iter().find_map(|heads| heads.get(stream));
             staged.map_or_else(|| self.shared.head(stream), |head| Ok(*head))
         };
         let batch = self.batch.get_or_insert_with(|| AppendStage::new(&tip));

@@ -64,7 +64,7 @@ impl Places {
 
     /// How many of its records are lost.
     fn lost(&self) -> u64 {
-        self.at.iter().filter(|at| **at == NOWHERE).count() as u64
+        self.at.iter().filter(|place| **place == NOWHERE).count() as u64
     }
 }
 
@@ -151,8 +151,10 @@ impl SegmentTable {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = decode_all::<StoredTable>(body_of(bytes)?)?;
         let streams = decode_all::<Vec<StoredPlaces>>(&stored.streams)?;
-        let streams = streams.into_iter().map(StoredPlaces::restore);
-        let streams = streams.collect::<Option<HashMap<_, _>>>()?;
+        let streams = streams
+            .into_iter()
+            .map(StoredPlaces::restore)
+            .collect::<Option<HashMap<_, _>>>()?;
         Some(Self {
             lost: streams.values().map(Places::lost).sum(),
             streams,
@@ -168,7 +170,10 @@ impl SegmentTable {
     fn stored(&self) -> StoredTable {
         let mut streams: Vec<_> = self.streams.iter().collect();
         streams.sort_by_key(|(_, places)| places.at.first().copied());
-        let streams: Vec<_> = streams.into_iter().map(StoredPlaces::of).collect();
+        let streams: Vec<_> = streams
+            .into_iter()
+            .map(|(stream, places)| StoredPlaces::of(stream, places))
+            .collect();
         StoredTable {
             end: self.end,
             link: self.link.map(|link| link_bytes(&link)),
@@ -233,18 +238,18 @@ struct StoredPlaces {
 }
 
 fn deltas(batches: &[BatchPlace]) -> Vec<(u64, u64, u32)> {
-    let mut before = (0_u64, 0_u32);
-    let batches = batches.iter().map(|batch| {
+    let mut previous = (0_u64, 0_u32);
+    let deltas = batches.iter().map(|batch| {
         let BatchPlace { first, last, at } = *batch;
         let delta = (
-            first.saturating_sub(before.0),
+            first.saturating_sub(previous.0),
             last.saturating_sub(first),
-            at.saturating_sub(before.1),
+            at.saturating_sub(previous.1),
         );
-        before = (first, at);
+        previous = (first, at);
         delta
     });
-    batches.collect()
+    deltas.collect()
 }
 
 fn stored_part((part, at): &(FramePart, u32)) -> (u64, u32, u32, u32) {
@@ -252,13 +257,13 @@ fn stored_part((part, at): &(FramePart, u32)) -> (u64, u32, u32, u32) {
 }
 
 impl StoredPlaces {
-    fn of((stream, places): (&StreamId, &Places)) -> Self {
-        let mut before = 0;
-        let at = places.at.iter().map(|at| match *at {
+    fn of(stream: &StreamId, places: &Places) -> Self {
+        let mut previous = 0;
+        let deltas = places.at.iter().map(|place| match *place {
             NOWHERE => 0,
-            at => {
-                let delta = at.saturating_sub(before).saturating_add(1);
-                before = at;
+            place => {
+                let delta = place.saturating_sub(previous).saturating_add(1);
+                previous = place;
                 delta
             }
         });
@@ -266,25 +271,25 @@ impl StoredPlaces {
             stream: stream.to_string(),
             first_seq: places.first_seq,
             last: places.last.0,
-            at: at.collect(),
+            at: deltas.collect(),
         }
     }
 
     fn restore(self) -> Option<(StreamId, Places)> {
-        let mut before = 0_u32;
-        let at = self.at.into_iter().map(|delta| match delta.checked_sub(1) {
+        let mut place = 0_u32;
+        let places = self.at.into_iter().map(|delta| match delta.checked_sub(1) {
             None => NOWHERE,
             Some(delta) => {
-                before = before.saturating_add(delta);
-                before
+                place = place.saturating_add(delta);
+                place
             }
         });
-        let places = Places {
+        let restored = Places {
             first_seq: self.first_seq,
-            at: at.collect(),
+            at: places.collect(),
             last: Hash(self.last),
         };
-        Some((self.stream.parse().ok()?, places))
+        Some((self.stream.parse().ok()?, restored))
     }
 }
 
@@ -303,10 +308,13 @@ fn is_in_order(batches: &[BatchPlace]) -> bool {
 
 impl StoredTable {
     fn restore(self) -> Option<SegmentTable> {
-        let mut before = (0_u64, 0_u32);
+        let mut previous = (0_u64, 0_u32);
         let batches = self.batches.into_iter().map(|(first, count, at)| {
-            before = (before.0.saturating_add(first), before.1.saturating_add(at));
-            let (batch_first, batch_at) = before;
+            previous = (
+                previous.0.saturating_add(first),
+                previous.1.saturating_add(at),
+            );
+            let (batch_first, batch_at) = previous;
             BatchPlace {
                 first: batch_first,
                 last: batch_first.saturating_add(count),

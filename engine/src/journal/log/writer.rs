@@ -93,10 +93,11 @@ impl LogWriter {
             &batch.link,
             records,
         );
-        let at = self.put(&buffer)?;
-        let places = places(at, batch);
+        let frame_start = self.put(&buffer)?;
+        let places = places(frame_start, batch);
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
-        self.shared.show(&self.end.segment, at, end, batch, &places);
+        self.shared
+            .show(&self.end.segment, frame_start, end, batch, &places);
         self.buffer = buffer;
         self.prepare_next_segment();
         Ok(())
@@ -194,14 +195,18 @@ impl LogWriter {
         }
         let mut frame = Vec::with_capacity(len);
         frame::encode_part(&mut frame, self.place(), self.position(), part, bytes);
-        let at = self.put(&frame)?;
+        let frame_start = self.put(&frame)?;
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
         self.end.segment.grow(|table: &mut SegmentTable| {
-            table.bases.push((part, at));
+            table.bases.push((part, frame_start));
             table.end = end;
         });
         let segment = self.end.segment.header.first;
-        write(&self.shared.bases).push(PartPlace { part, segment, at });
+        write(&self.shared.bases).push(PartPlace {
+            part,
+            segment,
+            at: frame_start,
+        });
         self.prepare_next_segment();
         Ok(true)
     }
@@ -258,10 +263,10 @@ impl LogWriter {
     /// name, and would replace this one and the bases in it.
     fn widen(&mut self, len: usize) -> Result<(), JournalError> {
         let segment = &self.end.segment;
-        let to = self.end.at.saturating_add(len) as u64;
-        let widened = self.keeper.widen(&*self.end.file, segment.size(), to);
+        let size = self.end.at.saturating_add(len) as u64;
+        let widened = self.keeper.widen(&*self.end.file, segment.size(), size);
         widened.map_err(|e| ended("widened", &segment.name, &e))?;
-        segment.widen(to);
+        segment.widen(size);
         Ok(())
     }
 
@@ -286,10 +291,10 @@ impl LogWriter {
             journal: self.shared.journal.clone(),
             repaired: false,
         };
-        let before = self.end.segment.clone();
+        let full_segment = self.end.segment.clone();
         self.end = begin(&self.shared, header, spare)?;
         self.shared.push_segment(self.end.segment.clone());
-        self.keeper.full(before);
+        self.keeper.full(full_segment);
         Ok(())
     }
 }
@@ -301,14 +306,14 @@ pub(super) fn begin(
     spare: Spare,
 ) -> Result<WriterEnd, JournalError> {
     let name = name_of(FOLDER, header.first);
-    let made = || {
+    let publish = || {
         spare.file.write_at(&header.encode(), 0)?;
         spare.file.sync_data()?;
         shared.disk.rename(NEXT, &name)?;
         shared.disk.sync_folder(FOLDER)?;
         shared.disk.sync_folder("")
     };
-    made().map_err(|e| storage(&name, &e))?;
+    publish().map_err(|e| storage(&name, &e))?;
     let table = SegmentTable {
         end: u32::try_from(header::LEN).unwrap_or(u32::MAX),
         ..SegmentTable::default()

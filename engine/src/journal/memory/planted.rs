@@ -50,7 +50,9 @@ impl MemoryJournal {
         };
         let mut stage = state.stage();
         let request = StagedDraft::all(vec![append]).unwrap();
-        stage.admit(request, |of| Ok(state.head(of))).unwrap();
+        stage
+            .admit(request, |appended| Ok(state.head(appended)))
+            .unwrap();
         let mut batch = stage.seal().unwrap();
         let stored = undecodable(&batch.records[0]);
         let BatchLink {

@@ -8,7 +8,7 @@ use std::str::Chars;
 /// stays as it is.
 pub(super) fn in_ascii(pattern: &str) -> String {
     let asks = ["(?u", "\\p", "\\P"];
-    if asks.iter().any(|asked| pattern.contains(asked)) {
+    if asks.iter().any(|flag| pattern.contains(flag)) {
         return pattern.to_owned();
     }
     let mut ascii = String::with_capacity(pattern.len());

@@ -73,8 +73,8 @@ impl MatchBudget {
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
-        let own = || self.guest.map_or_else(Arc::default, account_of);
-        let account = self.account.get_or_init(own);
+        let guest_account = || self.guest.map_or_else(Arc::default, account_of);
+        let account = self.account.get_or_init(guest_account);
         account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,9 +136,9 @@ impl Account {
     fn grown(&mut self) -> Duration {
         let grown = self.at.elapsed().checked_div(SHARE).unwrap_or_default();
         self.at = Instant::now();
-        let left = grown.saturating_sub(self.owed);
+        let gain = grown.saturating_sub(self.owed);
         self.owed = self.owed.saturating_sub(grown);
-        self.left = self.left.saturating_add(left).min(BURST);
+        self.left = self.left.saturating_add(gain).min(BURST);
         self.left
     }
 

@@ -11,11 +11,11 @@ pub(super) fn cost_too_much(pattern: &str) -> bool {
     let (mut classes, mut is_large) = (0_usize, false);
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
-        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        let following = rest.get(c.len_utf8()..).unwrap_or_default();
         let mut step = c.len_utf8();
         match c {
             '\\' => {
-                let class = after.chars().next();
+                let class = following.chars().next();
                 step = step.saturating_add(class.map_or(0, char::len_utf8));
                 is_large |= matches!(class, Some('p' | 'P'));
                 let is_class = matches!(class, Some('p' | 'P' | 'd' | 'D' | 's' | 'S' | 'w' | 'W'));
@@ -23,10 +23,12 @@ pub(super) fn cost_too_much(pattern: &str) -> bool {
             }
             '[' => classes = classes.saturating_add(1),
             // Operations on classes, each of which is compared again.
-            '&' | '-' | '~' if after.starts_with(c) => classes = classes.saturating_add(1),
-            '(' if after.starts_with('?') => {
-                let flags = after.chars().skip(1);
-                let mut flags = flags.take_while(|flag| flag.is_ascii_alphabetic() || *flag == '-');
+            '&' | '-' | '~' if following.starts_with(c) => classes = classes.saturating_add(1),
+            '(' if following.starts_with('?') => {
+                let mut flags = following
+                    .chars()
+                    .skip(1)
+                    .take_while(|flag| flag.is_ascii_alphabetic() || *flag == '-');
                 is_large |= flags.any(|flag| matches!(flag, 'i' | 'u'));
             }
             _ => {}

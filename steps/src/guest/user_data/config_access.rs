@@ -83,8 +83,8 @@ pub(super) fn obsolete_key(config: &Map<String, Value>) -> Option<InputProblem> 
 }
 
 fn is_key_or_comment(line: &str) -> bool {
-    let line = line.trim();
-    line.is_empty() || line.starts_with('#') || is_public_key(line)
+    let trimmed = line.trim();
+    trimmed.is_empty() || trimmed.starts_with('#') || is_public_key(trimmed)
 }
 
 fn wrong_hostname(config: &Map<String, Value>) -> Option<InputProblem> {

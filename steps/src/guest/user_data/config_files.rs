@@ -74,8 +74,8 @@ fn wrong_content(config: &Map<String, Value>) -> Option<InputProblem> {
     let (number, why) = files(config).find_map(|(number, file)| {
         let content = file.get("content")?.as_str()?;
         let is_now = !is_filled_later(content) && !content.contains("{{");
-        let wrong = encoding(file).problem(content).filter(|_| is_now)?;
-        Some((number, wrong))
+        let problem = encoding(file).problem(content).filter(|_| is_now)?;
+        Some((number, problem))
     })?;
     let message = format!("the `content` of entry {number} of its `write_files` {why}");
     Some(InputProblem::new(

@@ -134,8 +134,8 @@ fn wrong_command(config: &Map<String, Value>) -> Option<InputProblem> {
     COMMANDS.iter().find_map(|key| {
         let is_wrong =
             |command: &Value| !(command.is_string() || command.is_array() || command.is_null());
-        let at = config.get(*key)?.as_array()?.iter().position(is_wrong)?;
-        let number = at.saturating_add(1);
+        let index = config.get(*key)?.as_array()?.iter().position(is_wrong)?;
+        let number = index.saturating_add(1);
         let message =
             format!("entry {number} of its `{key}` is neither a text nor a list of words");
         let remedy =
@@ -149,8 +149,7 @@ fn resembling(keys: &Map<String, Value>) -> Option<InputProblem> {
     let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_key(key));
     let (key, meant) = unknown.find_map(|key| {
         let plain = key.replace('-', "_");
-        let mut known = KEYS.iter();
-        let meant = known.find(|known| is_misspelling(&plain, &known.replace('_', "-")))?;
+        let meant = (KEYS.iter()).find(|name| is_misspelling(&plain, &name.replace('_', "-")))?;
         Some((key, meant))
     })?;
     let is_word = |c: char| c.is_ascii_alphanumeric() || ['-', '_'].contains(&c);

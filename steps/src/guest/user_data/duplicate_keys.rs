@@ -68,12 +68,12 @@ fn take_key(parts: &mut [Part], value: &str, line: usize) -> Option<usize> {
 fn twice(key: &str, first: usize, second: usize) -> InputProblem {
     let is_word = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     let is_shown = key.len() <= 80 && key.chars().all(is_word);
-    let shown = if is_shown { key } else { "…" };
+    let shown_key = if is_shown { key } else { "…" };
     InputProblem {
         is_doubt: true,
         ..InputProblem::new(
             format!(
-                "its key `{shown}` of line {first} is there again in line {second}, and the last one alone counts"
+                "its key `{shown_key}` of line {first} is there again in line {second}, and the last one alone counts"
             ),
             "write what both have below one key",
         )

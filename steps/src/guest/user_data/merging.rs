@@ -28,9 +28,11 @@ pub(super) fn check(config: &Map<String, Value>) -> Option<InputProblem> {
 
 /// `NAME(OPTIONS)`.
 fn is_merger_with_options(text: &str) -> bool {
-    let text = text.trim();
-    let merger = text.strip_suffix(')').and_then(|text| text.split_once('('));
-    text.is_empty() || merger.is_some_and(|(name, _)| is_merger(name))
+    let merging = text.trim();
+    let merger = merging
+        .strip_suffix(')')
+        .and_then(|call| call.split_once('('));
+    merging.is_empty() || merger.is_some_and(|(name, _)| is_merger(name))
 }
 
 fn is_named_merger(merger: &Value) -> bool {
@@ -41,6 +43,6 @@ fn is_named_merger(merger: &Value) -> bool {
 }
 
 fn is_merger(name: &str) -> bool {
-    let name = name.to_lowercase().replace('-', "_");
-    MERGERS.contains(&name.strip_prefix("m_").unwrap_or(&name))
+    let merger = name.to_lowercase().replace('-', "_");
+    MERGERS.contains(&merger.strip_prefix("m_").unwrap_or(&merger))
 }

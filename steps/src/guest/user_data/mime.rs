@@ -112,9 +112,9 @@ pub(super) fn kind_of(content_type: &str) -> String {
 
 /// Whether a line stands between parts, or after the last one.
 fn is_delimiter(line: &str, boundary: &str) -> bool {
-    let rest = line.strip_prefix("--");
-    let rest = rest.and_then(|rest| rest.strip_prefix(boundary));
-    rest.is_some_and(|rest| matches!(rest.trim_end(), "" | "--"))
+    line.strip_prefix("--")
+        .and_then(|rest| rest.strip_prefix(boundary))
+        .is_some_and(|rest| matches!(rest.trim_end(), "" | "--"))
 }
 
 /// A part of a message.
@@ -166,8 +166,8 @@ impl Part<'_> {
 /// Whether there are lines that are no headers of a part, such as those of a content without an empty line before it.
 fn has_other_lines(head: &str) -> bool {
     let is_header = |line: &str| {
-        let line = line.to_lowercase();
-        line.starts_with([' ', '\t']) || HEADERS.iter().any(|name| line.starts_with(name))
+        let lower = line.to_lowercase();
+        lower.starts_with([' ', '\t']) || HEADERS.iter().any(|name| lower.starts_with(name))
     };
     head.lines().any(|line| !is_header(line))
 }
@@ -226,14 +226,14 @@ fn unknown_type() -> InputProblem {
 fn split_head(text: &str) -> (&str, &str) {
     let mut end = 0_usize;
     for line in text.split_inclusive('\n') {
-        let after = end.saturating_add(line.len());
+        let line_end = end.saturating_add(line.len());
         let is_end = line.trim().is_empty();
         if is_end || !is_header_line(line) {
             let head = text.get(..end).unwrap_or_default();
-            let content = if is_end { after } else { end };
+            let content = if is_end { line_end } else { end };
             return (head, text.get(content..).unwrap_or_default());
         }
-        end = after;
+        end = line_end;
     }
     (text, "")
 }
@@ -246,15 +246,15 @@ fn is_header_line(line: &str) -> bool {
 
 /// The value of a header with its continued lines, without the line ends between them.
 fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
-    let mut at = 0_usize;
+    let mut line_start = 0_usize;
     for line in head.split_inclusive('\n') {
         if let Some((key, _)) = line.split_once(':')
             && key.eq_ignore_ascii_case(name)
         {
-            let value = head.get(at.saturating_add(key.len()).saturating_add(1)..)?;
+            let value = head.get(line_start.saturating_add(key.len()).saturating_add(1)..)?;
             return value.get(..folded_length(value));
         }
-        at = at.saturating_add(line.len());
+        line_start = line_start.saturating_add(line.len());
     }
     None
 }
@@ -262,8 +262,9 @@ fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
 /// The length of the first line and of those that continue it.
 fn folded_length(value: &str) -> usize {
     let lines = value.split_inclusive('\n').enumerate();
-    let own = lines.take_while(|(number, line)| *number == 0 || line.starts_with([' ', '\t']));
-    own.map(|(_, line)| line.len()).sum()
+    let header_lines =
+        lines.take_while(|(number, line)| *number == 0 || line.starts_with([' ', '\t']));
+    header_lines.map(|(_, line)| line.len()).sum()
 }
 
 /// A parameter of a header, as Python reads it: without quotation marks or angle brackets, and put together where it
@@ -284,8 +285,11 @@ fn parameter(value: &str, name: &str) -> Option<String> {
         let pieces = (0..).map_while(|number| texts.get(&format!("{name}*{number}")));
         pieces.map(String::as_str).collect()
     };
-    let text = texts.get(name).cloned().or_else(extended);
-    let text = text.unwrap_or_else(joined);
+    let text = texts
+        .get(name)
+        .cloned()
+        .or_else(extended)
+        .unwrap_or_else(joined);
     let text = text.trim_end();
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -302,8 +306,8 @@ fn parameters(value: &str) -> impl Iterator<Item = (String, String)> {
         }
         c == ';' && !is_quoted
     };
-    let all = value.split(ends).skip(1);
-    all.filter_map(|parameter| {
+    let parameters = value.split(ends).skip(1);
+    parameters.filter_map(|parameter| {
         let (key, text) = parameter.split_once('=')?;
         Some((key.trim().to_lowercase(), unquoted(text.trim())))
     })
@@ -321,15 +325,15 @@ fn unquoted(text: &str) -> String {
 fn parts<'t>(body: &'t str, boundary: &str) -> Vec<&'t str> {
     let is_separator = |line: &str| line.strip_prefix("--") == Some(boundary);
     let is_end = |line: &str| line.strip_suffix("--").is_some_and(is_separator);
-    let (mut parts, mut start, mut at) = (Vec::new(), None, 0_usize);
+    let (mut parts, mut start, mut line_start) = (Vec::new(), None, 0_usize);
     for line in body.split_inclusive('\n') {
-        let after = at.saturating_add(line.len());
+        let line_end = line_start.saturating_add(line.len());
         let text = line.trim_end();
         if is_separator(text) || is_end(text) {
-            parts.extend(start.and_then(|start| body.get(start..at)));
-            start = is_separator(text).then_some(after);
+            parts.extend(start.and_then(|start| body.get(start..line_start)));
+            start = is_separator(text).then_some(line_end);
         }
-        at = after;
+        line_start = line_end;
     }
     parts.extend(start.and_then(|start: usize| body.get(start..)));
     parts

@@ -6,13 +6,13 @@ pub(super) fn is_misspelling(key: &str, known: &str) -> bool {
     if key.len() > 2 * known.len() + 2 {
         return false;
     }
-    let key = key.to_lowercase().replace(['_', ' '], "-");
-    if key == known || key == known.replace('-', "") {
+    let written = key.to_lowercase().replace(['_', ' '], "-");
+    if written == known || written == known.replace('-', "") {
         return true;
     }
     // Short keys differ from one another by one letter.
-    let is_exchanged = || strsim::levenshtein(&key, known) == 2;
-    strsim::osa_distance(&key, known) <= 1 && (known.len() > 3 || is_exchanged())
+    let is_exchanged = || strsim::levenshtein(&written, known) == 2;
+    strsim::osa_distance(&written, known) <= 1 && (known.len() > 3 || is_exchanged())
 }
 
 #[cfg(test)]

@@ -178,8 +178,12 @@ fn unknown(place: &str, key: &str, known: &[&str]) -> Option<InputProblem> {
     if known.contains(&key) {
         return None;
     }
-    let resembling = known.iter().find(|other| is_misspelling(key, other));
-    let meant = resembling.map_or_else(String::new, |other| format!("; is `{other}` meant?"));
+    let resembling = known
+        .iter()
+        .find(|candidate| is_misspelling(key, candidate));
+    let meant = resembling.map_or_else(String::new, |candidate| {
+        format!("; is `{candidate}` meant?")
+    });
     let message = format!(
         "netplan does not know its key `{}`{meant}",
         shown(place, key)

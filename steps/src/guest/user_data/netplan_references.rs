@@ -38,19 +38,18 @@ pub(super) fn check(
         .flat_map(|(section, devices)| {
             let named = devices.iter();
             named.filter_map(move |(name, fields)| {
-                let fields = fields.as_object()?;
                 Some(NamedDevice {
                     section,
                     name,
-                    fields,
+                    fields: fields.as_object()?,
                 })
             })
         })
         .collect();
     let mut names = BTreeSet::new();
     let twice = devices.iter().find(|device| !names.insert(device.name));
-    let twice = twice.map(|device| device.problem("is defined in two sections"));
     twice
+        .map(|device| device.problem("is defined in two sections"))
         .or_else(|| devices.iter().find_map(NamedDevice::misplaced))
         .or_else(|| devices.iter().find_map(|device| device.undefined(&names)))
         .or_else(|| in_two(&devices))
@@ -64,10 +63,10 @@ impl NamedDevice<'_> {
     }
 
     fn misplaced(&self) -> Option<InputProblem> {
-        let other = OF_SECTIONS.iter().find(|(key, sections)| {
+        let misplaced_key = OF_SECTIONS.iter().find(|(key, sections)| {
             self.fields.contains_key(*key) && !sections.contains(&self.section)
         });
-        if let Some((key, _)) = other {
+        if let Some((key, _)) = misplaced_key {
             return Some(self.problem(&format!(
                 "has a `{key}`, which devices of its section have not"
             )));

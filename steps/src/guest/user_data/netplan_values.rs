@@ -186,14 +186,14 @@ impl ValueKind {
                 HARDWARE_WORDS.contains(&text.as_str()) || is_hardware_address(text)
             }
             (Word(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Words(words), Value::Array(list)) => list.iter().all(|one| Word(words).takes(one)),
+            (Words(words), Value::Array(list)) => list.iter().all(|item| Word(words).takes(item)),
             // Names such as `y` and `7` are texts for netplan.
             (Texts, Value::Array(list)) => {
-                !list.iter().any(|one| one.is_array() || one.is_object())
+                !list.iter().any(|item| item.is_array() || item.is_object())
             }
-            (Addresses, Value::Array(list)) => {
-                list.iter().all(|one| one.as_str().is_some_and(is_address))
-            }
+            (Addresses, Value::Array(list)) => list
+                .iter()
+                .all(|item| item.as_str().is_some_and(is_address)),
             (Mappings, Value::Array(list)) => list.iter().all(Value::is_object),
             _ => false,
         }
@@ -221,20 +221,24 @@ impl ValueKind {
 fn wrong_route(place: &str, device: &Map<String, Value>) -> Option<InputProblem> {
     let routes = device.get("routes")?.as_array()?;
     (1..).zip(routes).find_map(|(number, route): (usize, _)| {
-        let route = route.as_object()?;
-        let wrong = first_wrong(&format!("{place}.routes"), route, &ROUTE);
-        wrong.or_else(|| (!is_route(route)).then(|| no_route(place, number)))
+        let fields = route.as_object()?;
+        let problem = first_wrong(&format!("{place}.routes"), fields, &ROUTE);
+        problem.or_else(|| (!is_route(fields)).then(|| no_route(place, number)))
     })
 }
 
 /// Whether a route has its end, and a gateway of the same family if it has one.
 fn is_route(route: &Map<String, Value>) -> bool {
     let text = |key: &str| route.get(key).and_then(Value::as_str);
-    let Some(to) = text("to") else {
+    let Some(destination) = text("to") else {
         return false;
     };
     let via = text("via");
-    if [Some(to), via].into_iter().flatten().any(is_filled_later) {
+    if [Some(destination), via]
+        .into_iter()
+        .flatten()
+        .any(is_filled_later)
+    {
         return true;
     }
     // Without a gateway, netplan takes a route to be within the link unless the route says otherwise.
@@ -242,25 +246,25 @@ fn is_route(route: &Map<String, Value>) -> bool {
     if via.is_none() && is_unicast && text("scope") == Some("global") {
         return false;
     }
-    match (address_of(to), via.map(address_of)) {
+    match (address_of(destination), via.map(address_of)) {
         (_, Some(None)) => false,
-        (Some(to), Some(Some(via))) => to.is_ipv4() == via.is_ipv4(),
-        (address, _) => address.is_some() || to == "default",
+        (Some(destination), Some(Some(via))) => destination.is_ipv4() == via.is_ipv4(),
+        (address, _) => address.is_some() || destination == "default",
     }
 }
 
 fn wrong_policy(place: &str, device: &Map<String, Value>) -> Option<InputProblem> {
     let rules = device.get("routing-policy")?.as_array()?;
     (1..).zip(rules).find_map(|(number, rule): (usize, _)| {
-        let rule = rule.as_object()?;
-        let wrong = first_wrong(&format!("{place}.routing-policy"), rule, &POLICY);
+        let fields = rule.as_object()?;
+        let problem = first_wrong(&format!("{place}.routing-policy"), fields, &POLICY);
         let no_rule = || {
             let list = shown(place, "routing-policy");
             let message = format!("entry {number} of `{list}` is not a rule");
             let remedy = "write an address with the length of its prefix as `from` or `to`, of one family if both are there";
             InputProblem::new(message, remedy)
         };
-        wrong.or_else(|| (!is_rule(rule)).then(no_rule))
+        problem.or_else(|| (!is_rule(fields)).then(no_rule))
     })
 }
 

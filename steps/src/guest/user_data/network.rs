@@ -58,18 +58,18 @@ fn check_values(text: &str) -> Option<InputProblem> {
     if text.starts_with('\u{feff}') {
         return problem("it begins with a byte order mark".to_owned());
     }
-    let read: serde_json::Value = match read_yaml(text) {
-        Ok(read) => read,
+    let document: serde_json::Value = match read_yaml(text) {
+        Ok(document) => document,
         Err(Unread::TooLarge) => return Some(too_large()),
         Err(Unread::Wrong(place)) => return problem(format!("it is not YAML{place}")),
     };
     if let Some(refused) = check_as_python(text) {
         return Some(refused);
     }
-    if let Some(number) = unquoted_number(text, &read) {
+    if let Some(number) = unquoted_number(text, &document) {
         return Some(number);
     }
-    let network = read.get("network").unwrap_or(&read);
+    let network = document.get("network").unwrap_or(&document);
     let Some(fields) = network.as_object() else {
         return problem("it is not a mapping of keys to values".to_owned());
     };
@@ -119,8 +119,8 @@ fn quoted_digits(text: &str) -> BTreeSet<&str> {
     for (at, c) in text.char_indices() {
         match (c, opened) {
             ('"' | '\'', open) => {
-                let own = open.filter(|(quote, _)| *quote == c);
-                quoted.extend(own.and_then(|(_, begin)| text.get(begin..at)));
+                let closed_quote = open.filter(|(quote, _)| *quote == c);
+                quoted.extend(closed_quote.and_then(|(_, begin)| text.get(begin..at)));
                 opened = Some((c, at.saturating_add(1)));
             }
             ('0'..='9' | ':', _) => {}

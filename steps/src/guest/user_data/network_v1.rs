@@ -103,8 +103,8 @@ fn wrong_subnet(subnet: &Value) -> Option<String> {
     if kind.starts_with("static") && !fields.contains_key("address") {
         return Some("has a static subnet without an `address`".to_owned());
     }
-    let routes = fields.get("routes").and_then(Value::as_array);
-    let mut routes = routes.into_iter().flatten().filter_map(Value::as_object);
+    let list = fields.get("routes").and_then(Value::as_array);
+    let mut routes = list.into_iter().flatten().filter_map(Value::as_object);
     wrong_network(fields, "address")
         .or_else(|| wrong_address(fields, "gateway"))
         .or_else(|| wrong_addresses(fields, "dns_nameservers"))

@@ -21,17 +21,17 @@ pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     if let Err(too_large) = budget.take_bytes(text.len()) {
         return Some(too_large);
     }
-    let text = text.trim_start();
-    let patch = text.strip_prefix(FIRST_WORD).unwrap_or(text);
+    let begin = text.trim_start();
+    let patch = begin.strip_prefix(FIRST_WORD).unwrap_or(begin);
     let Ok(operations) = serde_json::from_str::<Vec<Value>>(patch) else {
         let message = "what follows its first line is not a JSON patch";
         return Some(InputProblem::new(message, REMEDY));
     };
     let is_wrong = |operation: &Value| !operation.as_object().is_some_and(is_operation);
-    let wrong = operations.iter().position(is_wrong)?;
+    let index = operations.iter().position(is_wrong)?;
     let message = format!(
         "entry {} of its JSON patch is not an operation",
-        wrong.saturating_add(1)
+        index.saturating_add(1)
     );
     let remedy = "give each entry an `op` such as `add`, a `path` that begins with `/`, and what its operation needs";
     Some(InputProblem::new(message, remedy))
@@ -44,8 +44,8 @@ fn is_operation(operation: &Map<String, Value>) -> bool {
             .is_some_and(|path| path.is_empty() || path.starts_with('/'))
     };
     let op = operation.get("op").and_then(Value::as_str);
-    let known = OPERATIONS.iter().find(|(name, _)| Some(*name) == op);
-    known.is_some_and(|(_, needed)| match needed {
+    let operation_kind = OPERATIONS.iter().find(|(name, _)| Some(*name) == op);
+    operation_kind.is_some_and(|(_, needed)| match needed {
         Some(key @ "from") => operation.get(*key).is_some_and(is_pointer),
         Some(key) => operation.contains_key(*key),
         None => true,

@@ -23,13 +23,13 @@ pub fn is_obsolete_key(line: &str) -> bool {
 
 /// The type of the key that a line is.
 fn key_type(line: &str) -> Option<&str> {
-    let fields = fields(line, &[' ', '\t']);
-    let key_at = |at: usize| {
-        let (kind, data) = (fields.get(at)?, fields.get(at.saturating_add(1))?);
+    let words = fields(line, &[' ', '\t']);
+    let key_at = |index: usize| {
+        let (kind, data) = (words.get(index)?, words.get(index.saturating_add(1))?);
         is_key(kind, data).then_some(*kind)
     };
-    let own = |options: &&str| options::are_taken(&self::fields(options, &[',']));
-    let has_options = || fields.first().is_some_and(own);
+    let are_options = |word: &&str| options::are_taken(&fields(word, &[',']));
+    let has_options = || words.first().is_some_and(are_options);
     key_at(0).or_else(|| key_at(1).filter(|_| has_options()))
 }
 

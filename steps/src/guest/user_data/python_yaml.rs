@@ -16,8 +16,9 @@ const QUOTE: &str = "put the text into quotation marks";
 pub(super) fn check(text: &str) -> Option<InputProblem> {
     let mut walk = Walk::new(text);
     let options = granit_parser::options! { emit_anchor_events: true };
-    let events = Parser::new_from_str_with_options(text, options).map_while(Result::ok);
-    let mut events = events.filter(|(event, _)| !matches!(event, Event::Comment(..)));
+    let mut events = Parser::new_from_str_with_options(text, options)
+        .map_while(Result::ok)
+        .filter(|(event, _)| !matches!(event, Event::Comment(..)));
     let refused = events.find_map(|(event, span)| walk.take(&event, span));
     let line_end = || walk.line_end_before(text.len());
     refused.or_else(line_end)
@@ -68,10 +69,10 @@ impl<'t> Walk<'t> {
                     }
                     _ => None,
                 };
-                let refused = refused.or_else(|| self.check_flow_key(span));
+                let problem = refused.or_else(|| self.check_flow_key(span));
                 let is_merge = *style == ScalarStyle::Plain && value == "<<";
                 self.end_node(is_merge);
-                refused
+                problem
             }
             Event::SequenceStart(style, ..) => self.open(false, *style),
             Event::MappingStart(style, ..) => self.open(true, *style),
@@ -159,8 +160,8 @@ impl<'t> Walk<'t> {
 
     /// Whether a question mark stands before the key.
     fn is_explicit(&self, span: Span) -> bool {
-        let before = span.byte_range().and_then(|key| self.text.get(..key.start));
-        before.is_some_and(|before| before.trim_end().ends_with('?'))
+        let preceding = span.byte_range().and_then(|key| self.text.get(..key.start));
+        preceding.is_some_and(|text| text.trim_end().ends_with('?'))
     }
 
     /// PyYAML reads the key of a mapping in braces and its colon from one line.
@@ -192,10 +193,10 @@ impl<'t> Walk<'t> {
     fn line_end_before(&self, end: usize) -> Option<InputProblem> {
         let between = self.text.get(self.quoted_until..end)?;
         let found_at = between.find(LINE_ENDS)?;
-        let before = self
+        let preceding = self
             .text
             .get(..self.quoted_until.saturating_add(found_at))?;
-        let line = before.matches('\n').count().saturating_add(1);
+        let line = preceding.matches('\n').count().saturating_add(1);
         let code = between.get(found_at..)?.chars().next().map_or(0, u32::from);
         let message = format!(
             "it has the character U+{code:04X} outside of quotation marks, at which cloud-init ends a line (line {line})"

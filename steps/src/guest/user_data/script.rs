@@ -17,11 +17,11 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         };
         return Some(InputProblem::new(message, REMEDY));
     };
-    let (first, _) = rest.split_once('\n').unwrap_or((rest, ""));
-    let first = first
+    let (line, _) = rest.split_once('\n').unwrap_or((rest, ""));
+    let first = line
         .strip_suffix('\r')
         .filter(|_| rest.contains('\n'))
-        .unwrap_or(first);
+        .unwrap_or(line);
     if !first.trim_start().starts_with('/') {
         let message = "the first line of the script does not name an interpreter by its whole path";
         return Some(InputProblem::new(message, REMEDY));
@@ -40,9 +40,11 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
 /// The same for a boot hook. White space after its own first word is taken away, too.
 pub(super) fn check_boothook(text: &str) -> Option<InputProblem> {
     let begin = text.trim_start();
-    let own = begin
+    let first_word = begin
         .get(..BOOTHOOK.len())
-        .filter(|own| own.eq_ignore_ascii_case(BOOTHOOK));
-    let script = own.map_or(text, |own| begin.get(own.len()..).unwrap_or_default());
+        .filter(|first_word| first_word.eq_ignore_ascii_case(BOOTHOOK));
+    let script = first_word.map_or(text, |first_word| {
+        begin.get(first_word.len()..).unwrap_or_default()
+    });
     check(script.trim_start())
 }

@@ -101,8 +101,8 @@ impl<'t> Template<'t> {
     /// Moves to the next mark that opens something. Each byte is looked at once, however many marks there are.
     fn next_mark(&mut self) -> Option<(&'static str, &'static str)> {
         loop {
-            let at = self.rest().find('{')?;
-            self.at = self.at.saturating_add(at);
+            let brace = self.rest().find('{')?;
+            self.at = self.at.saturating_add(brace);
             let rest = self.rest();
             let opened = MARKS.iter().find(|(open, _)| rest.starts_with(open));
             if let Some(mark) = opened {
@@ -134,16 +134,16 @@ impl<'t> Template<'t> {
     fn skip_raw(&mut self) {
         let rest = self.rest();
         let end = rest.find("endraw").unwrap_or(rest.len());
-        let after = rest.get(end..).unwrap_or_default();
-        let close = after
+        let remaining = rest.get(end..).unwrap_or_default();
+        let close = remaining
             .find("%}")
-            .map_or(after.len(), |at| at.saturating_add(2));
+            .map_or(remaining.len(), |end_mark| end_mark.saturating_add(2));
         self.at = self.at.saturating_add(end).saturating_add(close);
     }
 
     fn problem(&self, begin: usize, message: &str) -> InputProblem {
-        let before = self.text.get(..begin).unwrap_or_default();
-        let line = before.matches('\n').count().saturating_add(1);
+        let preceding = self.text.get(..begin).unwrap_or_default();
+        let line = preceding.matches('\n').count().saturating_add(1);
         InputProblem::new(format!("{message} (line {line})"), REMEDY)
     }
 }

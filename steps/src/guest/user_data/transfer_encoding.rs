@@ -7,13 +7,17 @@ use super::{DECODERS, InputProblem};
 /// The bytes of a part; `None` for an encoding that is rare. Python decodes nothing where the name of the encoding has
 /// something beside it, such as quotation marks, a blank behind it, or a note.
 pub(super) fn decoded(content: &str, encoding: &str) -> Option<Result<Vec<u8>, InputProblem>> {
-    let encoding = encoding.trim_start_matches([' ', '\t']);
-    let encoding = encoding.trim_end_matches(['\r', '\n']).to_lowercase();
-    match encoding.as_str() {
+    let name = encoding
+        .trim_start_matches([' ', '\t'])
+        .trim_end_matches(['\r', '\n'])
+        .to_lowercase();
+    match name.as_str() {
         "base64" => Some(base64(content)),
         "quoted-printable" => Some(Ok(quoted_printable(content))),
         "x-uuencode" | "uuencode" | "uue" | "x-uue" => None,
-        other if ENCODED.iter().any(|name| other.contains(name)) => Some(Err(misnamed())),
+        misspelt if ENCODED.iter().any(|encoded| misspelt.contains(encoded)) => {
+            Some(Err(misnamed()))
+        }
         _ => Some(Ok(content.as_bytes().to_vec())),
     }
 }

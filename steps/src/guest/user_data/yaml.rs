@@ -79,8 +79,8 @@ fn check_tabs(text: &str) -> Option<InputProblem> {
         at = at.max(range.end);
     }
     let tab = rest.or_else(|| tab_between(text, at, text.len()))?;
-    let before = text.get(..tab).unwrap_or_default();
-    let line = before.matches('\n').count().saturating_add(1);
+    let preceding = text.get(..tab).unwrap_or_default();
+    let line = preceding.matches('\n').count().saturating_add(1);
     let message = format!("it has a tab where YAML has spaces (line {line})");
     Some(InputProblem::new(
         message,
@@ -95,8 +95,9 @@ fn tab_between(text: &str, begin: usize, end: usize) -> Option<usize> {
 
 /// The shape of a YAML text, or why it is not read.
 pub(super) fn shape_of(text: &str, budget: &CheckBudget) -> Result<YamlShape, Unread> {
-    let taken = budget.take_bytes(text.len());
-    taken.map_err(|_| Unread::TooLarge)?;
+    budget
+        .take_bytes(text.len())
+        .map_err(|_| Unread::TooLarge)?;
     read_yaml(text)
 }
 

@@ -60,13 +60,20 @@ pub(in crate::image) trait FileBytes: Send {
     ) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;
 }
 
+/// Where a table begins and how long it is, in bytes; zeros for a table that the file does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct TablePlace {
+    position: u64,
+    length: u64,
+}
+
 /// What a qcow2's header says about its tables. Lengths are in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::image) struct Qcow2Tables {
     cluster_bits: u32,
     virtual_size: u64,
-    l1: (u64, u64),
-    refcounts: (u64, u64),
+    l1: TablePlace,
+    refcounts: TablePlace,
     refcount_bits: u32,
     features: u64,
     /// Where the table of snapshots begins, and how many there are.
@@ -117,11 +124,14 @@ impl Qcow2Tables {
         Ok(Self {
             cluster_bits,
             virtual_size: be64(head, 24)?,
-            l1: (
-                be64(head, 40)?,
-                u64::from(be32(head, 36)?).saturating_mul(8),
-            ),
-            refcounts: (be64(head, 48)?, length),
+            l1: TablePlace {
+                position: be64(head, 40)?,
+                length: u64::from(be32(head, 36)?).saturating_mul(8),
+            },
+            refcounts: TablePlace {
+                position: be64(head, 48)?,
+                length,
+            },
             refcount_bits: 1 << order,
             features,
             snapshots: (snapshots_at, snapshots),
@@ -148,15 +158,16 @@ impl Qcow2Tables {
     }
 
     /// Checks that a table begins with a cluster and is within the file.
-    fn inside(self, (at, length): (u64, u64), file: u64) -> Result<Range<u64>, Unfit> {
-        let end = at.checked_add(length).ok_or(Unfit::Cut)?;
-        if at == 0 || !at.is_multiple_of(self.cluster()) {
+    fn inside(self, table: TablePlace, file: u64) -> Result<Range<u64>, Unfit> {
+        let begin = table.position;
+        let end = begin.checked_add(table.length).ok_or(Unfit::Cut)?;
+        if begin == 0 || !begin.is_multiple_of(self.cluster()) {
             return Err(Unfit::Tables);
         }
         if end > file {
             return Err(Unfit::Cut);
         }
-        Ok(at..end)
+        Ok(begin..end)
     }
 
     /// The length of the table of tables that the disk needs.
@@ -166,13 +177,13 @@ impl Qcow2Tables {
 
     fn check_header(self, file: u64) -> Result<(), Unfit> {
         // Without any table the disk has no data that could be missing.
-        if self.l1 == (0, 0) {
+        if self.l1 == TablePlace::default() {
             return Ok(());
         }
         let counters = 1..=REFCOUNTS_MAX;
-        if self.l1.1 < self.needed_l1()
-            || self.l1.1 > L1_MAX
-            || !counters.contains(&self.refcounts.1)
+        if self.l1.length < self.needed_l1()
+            || self.l1.length > L1_MAX
+            || !counters.contains(&self.refcounts.length)
         {
             return Err(Unfit::Tables);
         }
@@ -188,20 +199,20 @@ impl Qcow2Tables {
             return Err(Unfit::Cut.into());
         }
         let (begin, mut left) = self.snapshots;
-        let mut at = begin;
+        let mut position = begin;
         while left > 0 {
-            let room = file.length().saturating_sub(at).min(NEAR);
+            let room = file.length().saturating_sub(position).min(NEAR);
             if room < SNAPSHOT_LENGTH as u64 {
                 return Err(Unfit::Cut.into());
             }
-            let bytes = file.exactly(at, room).await?;
-            let mut here = 0_u64;
-            while let Some(length) = snapshot_length(&bytes, here).filter(|_| left > 0) {
-                here = here.saturating_add(length?);
+            let bytes = file.exactly(position, room).await?;
+            let mut skipped = 0_u64;
+            while let Some(length) = snapshot_length(&bytes, skipped).filter(|_| left > 0) {
+                skipped = skipped.saturating_add(length?);
                 left = left.saturating_sub(1);
             }
-            at = at.saturating_add(here);
-            if at.saturating_sub(begin) > SNAPSHOTS_LENGTH_MAX {
+            position = position.saturating_add(skipped);
+            if position.saturating_sub(begin) > SNAPSHOTS_LENGTH_MAX {
                 return Err(Unfit::Tables.into());
             }
         }
@@ -219,19 +230,23 @@ impl Qcow2Tables {
     ) -> Result<(), F::Error> {
         self.check_header(file.length())?;
         self.check_lists(file).await?;
-        let (at, length) = self.refcounts;
         // A file that was not closed has counters that are not right.
-        if self.l1 == (0, 0) || self.features & OPEN != 0 {
+        if self.l1 == TablePlace::default() || self.features & OPEN != 0 {
             return Ok(());
         }
-        let table = file.exactly(at, length).await?;
+        let TablePlace { position, length } = self.refcounts;
+        let table = file.exactly(position, length).await?;
         let blocks: Vec<u64> = entries(&table).map(|entry| entry & POSITION).collect();
         let Some(last) = blocks.iter().rposition(|block| *block != 0) else {
             return Ok(());
         };
         let cluster = self.cluster();
         for block in blocks.iter().filter(|block| **block != 0) {
-            self.inside((*block, cluster), file.length())?;
+            let counters = TablePlace {
+                position: *block,
+                length: cluster,
+            };
+            self.inside(counters, file.length())?;
         }
         let block = blocks.get(last).copied().unwrap_or_default();
         let counters = file.exactly(block, cluster).await?;
@@ -261,16 +276,18 @@ impl Qcow2Tables {
     ) -> Result<(), F::Error> {
         self.check_header(file.length())?;
         self.check_lists(file).await?;
-        let (at, _) = self.l1;
-        if at == 0 {
+        if self.l1.position == 0 {
             return Ok(());
         }
-        let table = file.exactly(at, self.needed_l1()).await?;
+        let table = file.exactly(self.l1.position, self.needed_l1()).await?;
         let mut tables = Vec::new();
         for (number, entry) in (0_u64..).zip(entries(&table)) {
             if entry & POSITION != 0 {
-                let place = (entry & POSITION, self.cluster());
-                tables.push((self.inside(place, file.length())?.start, number));
+                let l2 = TablePlace {
+                    position: entry & POSITION,
+                    length: self.cluster(),
+                };
+                tables.push((self.inside(l2, file.length())?.start, number));
             }
         }
         tables.sort_unstable();
@@ -282,13 +299,13 @@ impl Qcow2Tables {
         while let Some((first, _)) = rest.first() {
             let end = self.end_of_read(*first, rest);
             let bytes = file.exactly(*first, end.saturating_sub(*first)).await?;
-            let here = rest.partition_point(|(place, _)| *place < end);
-            for (place, number) in rest.iter().take(here) {
+            let count = rest.partition_point(|(place, _)| *place < end);
+            for (place, number) in rest.iter().take(count) {
                 let from = usize::try_from(place.saturating_sub(*first)).unwrap_or(usize::MAX);
                 let l2 = bytes.get(from..).unwrap_or_default();
                 self.check_clusters(l2, *number, file.length())?;
             }
-            rest = rest.get(here..).unwrap_or_default();
+            rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
     }
@@ -319,8 +336,8 @@ impl Qcow2Tables {
             if needed == 0 {
                 return Ok(());
             }
-            let needed = needed.min(self.end_of_subclusters(subclusters));
-            let end = self.end_of(entry, needed)?;
+            let used = needed.min(self.end_of_subclusters(subclusters));
+            let end = self.end_of(entry, used)?;
             if end.is_some_and(|end| end > file) {
                 return Err(Unfit::Cut);
             }
@@ -343,20 +360,20 @@ impl Qcow2Tables {
         if entry & COMPRESSED != 0 {
             // Below the bits for the length, in sectors after the first one.
             let bits = 62_u32.saturating_sub(self.cluster_bits.saturating_sub(8));
-            let at = entry & (1_u64 << bits).saturating_sub(1);
+            let start = entry & (1_u64 << bits).saturating_sub(1);
             let more = (entry & !(COMPRESSED | 1 << 63)) >> bits;
             // QEMU does not fill up the last sector of the file, but begins it.
-            let last = (at & !511).saturating_add(more.saturating_mul(512));
-            return Ok(Some(last.max(at).saturating_add(1)));
+            let last = (start & !511).saturating_add(more.saturating_mul(512));
+            return Ok(Some(last.max(start).saturating_add(1)));
         }
-        let at = entry & POSITION;
-        if at == 0 || self.features & SUBCLUSTERS == 0 && entry & ZEROS != 0 {
+        let start = entry & POSITION;
+        if start == 0 || self.features & SUBCLUSTERS == 0 && entry & ZEROS != 0 {
             return Ok(None);
         }
-        if !at.is_multiple_of(self.cluster()) {
+        if !start.is_multiple_of(self.cluster()) {
             return Err(Unfit::Tables);
         }
-        Ok(Some(at.saturating_add(needed)))
+        Ok(Some(start.saturating_add(needed)))
     }
 }
 

@@ -36,16 +36,16 @@ impl ReadyWatch<'_> {
     /// The result when the probes are met.
     pub(super) async fn probed(&self) -> Result<Output, Failure> {
         let ready = self.said_ready.iter().cloned();
-        let by = ready.chain([self.probes.met_by()]).collect::<Vec<_>>();
-        let by = by.join("; ");
-        self.ready(cut(&by, READY_MAX).to_owned()).await
+        let answers = ready.chain([self.probes.met_by()]).collect::<Vec<_>>();
+        self.ready(cut(&answers.join("; "), READY_MAX).to_owned())
+            .await
     }
 
     async fn ready(&self, ready_line: String) -> Result<Output, Failure> {
         let started = self.cx.output::<start_domain::Output>("start_domain")?;
         let (ports, log, begin) = (&self.ports, &self.params.console, started.console);
-        let booted = started.booted_because;
-        let booted = booted.map(|why| format!("it booted without its snapshot's memory: {why}"));
+        let booted = (started.booted_because)
+            .map(|why| format!("it booted without its snapshot's memory: {why}"));
         Ok(Output {
             ready_line,
             warnings: self

@@ -67,7 +67,7 @@ impl<'a> ReadyWatch<'a> {
         };
         let probes = probes(params, place.found).await?;
         let now = Instant::now();
-        let left = Duration::from_millis(place.left_ms);
+        let remaining = Duration::from_millis(place.left_ms);
         Ok(Self {
             cx,
             params,
@@ -81,18 +81,18 @@ impl<'a> ReadyWatch<'a> {
             said_ready: place.said_ready,
             probes,
             reported_missing: String::new(),
-            deadline: now.checked_add(left).unwrap_or(now),
+            deadline: now.checked_add(remaining).unwrap_or(now),
             saved: now,
         })
     }
 
     pub(super) async fn save(&mut self) -> Result<(), Failure> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
         self.saved = Instant::now();
         let place = WatchPlace {
             position: self.position,
             pending: BASE64.encode(self.scanner.pending()),
-            left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            left_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             warnings: self.warnings.clone(),
             phase: self.phase.clone(),
             last: self.last_line(),
@@ -111,10 +111,10 @@ impl<'a> ReadyWatch<'a> {
             if started.taken_up && !off {
                 return self.taken_up().await;
             }
-            let read = self.read_all().await?;
+            let has_read = self.read_all().await?;
             if off {
                 self.finish_line().await;
-            } else if !read {
+            } else if !has_read {
                 self.check_pending().await;
             }
             if let Some(finding) = self.decision.take() {
@@ -133,13 +133,14 @@ impl<'a> ReadyWatch<'a> {
                 return Err(self.fail(error::BOOT_STOPPED, "the guest stopped before it was ready"));
             }
             if Instant::now() >= self.deadline {
-                let words = format!("the guest was not ready after {} s", self.params.deadline_s);
-                let words = words + &self.missing();
+                let seconds = self.params.deadline_s;
+                let missing = self.missing();
+                let words = format!("the guest was not ready after {seconds} s{missing}");
                 return Err(self.fail(error::BOOT_DEADLINE, &words));
             }
             self.report_missing();
             self.save_now_and_then().await?;
-            poll = if read {
+            poll = if has_read {
                 POLL_MIN
             } else {
                 poll.saturating_mul(2).min(POLL_MAX)
@@ -155,7 +156,7 @@ impl<'a> ReadyWatch<'a> {
 
     /// Reads all new bytes, up to the decision; returns whether there were any.
     async fn read_all(&mut self) -> Result<bool, Failure> {
-        let mut any = false;
+        let mut has_read = false;
         while self.decision.is_none() && Instant::now() < self.deadline {
             let chunk = self
                 .ports
@@ -166,7 +167,7 @@ impl<'a> ReadyWatch<'a> {
                 self.position = chunk.next;
                 break;
             }
-            any = true;
+            has_read = true;
             // Before the work on it, which may take long.
             self.save_now_and_then().await?;
             let mut lines = Vec::new();
@@ -176,7 +177,7 @@ impl<'a> ReadyWatch<'a> {
             lines.iter().for_each(|line| self.take_line(line));
             self.search(lines).await;
         }
-        Ok(any)
+        Ok(has_read)
     }
 
     /// Saves the checkpoint, unless it was saved recently or the boot is decided.
@@ -205,8 +206,8 @@ impl<'a> ReadyWatch<'a> {
         let decisive =
             |finding: &HplFinding| matches!(finding.kind, MessageKind::Ready | MessageKind::Fatal);
         let counts = |finding: &HplFinding| self.counts(finding) && decisive(finding);
-        let found = self.scanner.pending_findings().into_iter().find(counts);
-        if let Some(finding) = found {
+        let decisive_finding = self.scanner.pending_findings().into_iter().find(counts);
+        if let Some(finding) = decisive_finding {
             self.take(finding);
         }
     }
@@ -293,8 +294,8 @@ impl<'a> ReadyWatch<'a> {
 
 /// The probes. Their expressions are compiled on a thread of low priority.
 async fn probes(params: &Params, found: ProbeFound) -> Result<Probes, Failure> {
-    let own = params.clone();
-    let compile = move || Probes::resume(&own, found);
+    let params_of_probes = params.clone();
+    let compile = move || Probes::resume(&params_of_probes, found);
     let ended = |error| Failure::defect(format!("compiling an expression ended: {error}"));
     low_priority::aside(compile).await.map_err(ended)
 }

@@ -26,22 +26,24 @@ pub(super) struct Header {
 
 /// The valid header with the larger sequence number.
 pub(super) async fn current(file: &mut impl Ranges) -> Result<Header, Unread> {
-    let mut found: Option<Header> = None;
+    let mut newest: Option<Header> = None;
     for place in PLACES {
         let bytes = file.exactly(place, LENGTH).await?;
         if !bytes.starts_with(b"head") || !has_checksum(&bytes) {
             continue;
         }
         let header = Header::read(bytes)?;
-        match &found {
-            Some(other) if other.sequence == header.sequence && other.bytes != header.bytes => {
+        match &newest {
+            Some(present)
+                if present.sequence == header.sequence && present.bytes != header.bytes =>
+            {
                 return Err(SparseFault::Wrong("two headers with one number").into());
             }
-            Some(other) if other.sequence >= header.sequence => {}
-            _ => found = Some(header),
+            Some(present) if present.sequence >= header.sequence => {}
+            _ => newest = Some(header),
         }
     }
-    found.ok_or(Unread::Fault(SparseFault::Wrong(
+    newest.ok_or(Unread::Fault(SparseFault::Wrong(
         "neither of its headers is whole",
     )))
 }
@@ -53,10 +55,11 @@ impl Header {
             return Err(SparseFault::Wrong("its version is unknown"));
         }
         let (length, offset) = (number::<4>(&bytes, 68), number::<8>(&bytes, 72));
-        let end = offset.checked_add(length);
         let whole = offset.is_multiple_of(MIB) && length.is_multiple_of(MIB);
-        let end = end.filter(|_| whole && (length == 0 || offset >= MIB));
-        let end = end.ok_or(SparseFault::Wrong("the place of its log"))?;
+        let end = offset
+            .checked_add(length)
+            .filter(|_| whole && (length == 0 || offset >= MIB))
+            .ok_or(SparseFault::Wrong("the place of its log"))?;
         Ok(Self {
             sequence: number::<8>(&bytes, 8),
             log: offset..end,
@@ -81,13 +84,13 @@ impl Header {
         if self.log.end.saturating_sub(self.log.start) > MAX_LOG_LEN {
             return Err(SparseFault::Open.into());
         }
-        let mut at = self.log.start;
-        while at < self.log.end {
-            let entry = file.exactly(at, 64).await?;
+        let mut position = self.log.start;
+        while position < self.log.end {
+            let entry = file.exactly(position, 64).await?;
             if entry.starts_with(b"loge") && entry.get(ENTRY_NAME) == Some(name) {
                 return Err(SparseFault::Open.into());
             }
-            at = at.saturating_add(LOG_SECTOR);
+            position = position.saturating_add(LOG_SECTOR);
         }
         Ok(())
     }

@@ -48,8 +48,8 @@ pub(super) async fn read(
     let table = file.exactly(region.start, TABLE).await?;
     let items = items(&table, region)?;
     let missing = SparseFault::Wrong("a property of its disk is missing");
-    let parameters = items.parameters.ok_or(missing)?;
-    let parameters = file.exactly(parameters, 8).await?;
+    let place = items.parameters.ok_or(missing)?;
+    let parameters = file.exactly(place, 8).await?;
     if number::<4>(&parameters, 4) & HAS_PARENT != 0 {
         return Err(SparseFault::NotAlone.into());
     }
@@ -88,9 +88,9 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
             _ => (None, 0),
         };
         match known {
-            Some(known) => {
-                let before = known.replace(place(entry, length, region)?);
-                if before.is_some() {
+            Some(item) => {
+                let previous = item.replace(place(entry, length, region)?);
+                if previous.is_some() {
                     return Err(SparseFault::Wrong("it has a property twice"));
                 }
             }
@@ -107,8 +107,14 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
 /// The offset of an item with this length in the file.
 fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, SparseFault> {
     let (offset, recorded) = (number::<4>(entry, 16), number::<4>(entry, 20));
-    let start = region.start.checked_add(offset);
-    let within = |at: &u64| at.checked_add(length).is_some_and(|end| end <= region.end);
-    let start = start.filter(|start| offset >= TABLE && recorded == length && within(start));
-    start.ok_or(SparseFault::Wrong("the place of a property"))
+    let within = |start: &u64| {
+        start
+            .checked_add(length)
+            .is_some_and(|end| end <= region.end)
+    };
+    region
+        .start
+        .checked_add(offset)
+        .filter(|start| offset >= TABLE && recorded == length && within(start))
+        .ok_or(SparseFault::Wrong("the place of a property"))
 }

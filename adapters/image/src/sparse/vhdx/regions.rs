@@ -40,11 +40,11 @@ fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, SparseFault> {
         return Err(SparseFault::Wrong("it has too many regions"));
     }
     let (mut bat, mut metadata) = (None, None);
-    let mut taken = vec![0..MIB, log];
+    let mut occupied = vec![0..MIB, log];
     let entries = table.get(16..).unwrap_or_default().chunks_exact(ENTRY);
     for (_, entry) in (0..count).zip(entries) {
         let region = region(entry)?;
-        let known = match entry.get(..16) {
+        let known_region = match entry.get(..16) {
             Some(name) if name == BAT => &mut bat,
             Some(name) if name == METADATA => &mut metadata,
             // A reader must not open a file with an unknown required region.
@@ -53,28 +53,29 @@ fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, SparseFault> {
             }
             _ => continue,
         };
-        if known.replace(region.clone()).is_some() {
+        if known_region.replace(region.clone()).is_some() {
             return Err(SparseFault::Wrong("it has a region twice"));
         }
         let overlaps = |other: &Range<u64>| region.start < other.end && other.start < region.end;
-        if taken.iter().any(overlaps) {
+        if occupied.iter().any(overlaps) {
             return Err(SparseFault::Wrong("two regions share a place in the file"));
         }
-        taken.push(region);
+        occupied.push(region);
     }
     let missing = SparseFault::Wrong("a region is missing");
     Ok(Regions {
         bat: bat.ok_or(missing)?,
         metadata: metadata.ok_or(missing)?,
-        taken,
+        taken: occupied,
     })
 }
 
 fn region(entry: &[u8]) -> Result<Range<u64>, SparseFault> {
     let (start, length) = (number::<8>(entry, 16), number::<4>(entry, 24));
     let whole = start.is_multiple_of(MIB) && length.is_multiple_of(MIB);
-    let end = start.checked_add(length);
-    let end = end.filter(|_| whole && start >= MIB && length > 0);
-    let end = end.ok_or(SparseFault::Wrong("the place of a region"))?;
+    let end = start
+        .checked_add(length)
+        .filter(|_| whole && start >= MIB && length > 0)
+        .ok_or(SparseFault::Wrong("the place of a region"))?;
     Ok(start..end)
 }

@@ -19,13 +19,13 @@ pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
     let mut silent = 0_u32;
     loop {
         sleep(limits.interval).await;
-        let now = shared.received.load(Ordering::Relaxed);
-        silent = if now != received || shared.held_up.load(Ordering::Relaxed) {
+        let packets = shared.received.load(Ordering::Relaxed);
+        silent = if packets != received || shared.held_up.load(Ordering::Relaxed) {
             0
         } else {
             silent.saturating_add(1)
         };
-        received = now;
+        received = packets;
         if silent > limits.pings {
             return CloseReason::Silent(limits.interval.saturating_mul(silent));
         }

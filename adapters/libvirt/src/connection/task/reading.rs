@@ -103,11 +103,11 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
                     _memory: Some(memory),
                 });
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let remaining = deadline.saturating_duration_since(Instant::now());
             let more = self.reader.read_more(|| self.shared.note_sign_of_life());
-            match timeout(left.min(STALLED), more).await {
-                Ok(read) => read?,
-                Err(_) if left <= STALLED => {
+            match timeout(remaining.min(STALLED), more).await {
+                Ok(result) => result?,
+                Err(_) if remaining <= STALLED => {
                     return Err(late(format!("not all of it came within {WITHIN:?}")));
                 }
                 Err(_) => return Err(late(format!("none of it came for {STALLED:?}"))),

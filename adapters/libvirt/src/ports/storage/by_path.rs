@@ -104,7 +104,7 @@ impl LibvirtHost {
             return closed("the pool has no folder");
         };
         let object = format!("volume {key}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let lease = self.session.lease();
         let command = script::command(&folder, &key.name, lease.left().is_some());
         // A host that permits no further command uses libvirt's stream.
@@ -118,7 +118,7 @@ impl LibvirtHost {
                 python,
             } => (clock, unpacks, python),
             Opened::No(why) => return Ok(PathWay::Closed(why)),
-            Opened::Odd(what) => return Err(replaced(at, &what)),
+            Opened::Odd(what) => return Err(replaced(context, &what)),
         };
         if transfer == Transfer::Auto && !python && self.is_near().await? {
             return closed("the host is near and has no Python");
@@ -129,20 +129,20 @@ impl LibvirtHost {
         let badly = &self.unpack_failed;
         let packing = PackingPolicy::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
         let right = WriteRight::new(lease, clock);
-        let upload = PathUpload::start((self, key), (process, python), offset, (packing, right));
+        let upload = PathUpload::start(self, key, process, python, offset, packing, right);
         Ok(PathWay::Taken(upload))
     }
 
     /// The process, if the host permits another command at the same time: syncs and hashes need one.
     async fn with_spare_channel(&self, process: HostProcess) -> PortResult<Option<HostProcess>> {
         let mut process = Some(process);
-        let mut other = pin!(self.command("true", QUICK));
+        let mut spare = pin!(self.command("true", QUICK));
         let ran = tokio::select! {
             biased;
-            ran = &mut other => ran,
+            ran = &mut spare => ran,
             () = gives_way(process.as_mut()) => {
                 process = None;
-                other.await
+                spare.await
             }
         };
         ran.map(|_| process)
@@ -151,13 +151,13 @@ impl LibvirtHost {
     /// The directory that holds the volume's file under the volume's name, if the pool has one.
     async fn folder_of(&self, key: &VolumeKey) -> PortResult<Option<String>> {
         let object = format!("pool {}", key.pool);
-        let (calls, at) = (self.quick().await?, self.speaking(&object));
-        let found = calls.storage_pool_lookup_by_name(&key.pool).await;
-        let found = found.map_err(|error| at.of(&error))?;
-        let xml = calls.storage_pool_get_xml_desc(&found).await;
-        let xml = xml.map_err(|error| at.of(&error))?;
-        let folder = self.parsed(xml, pool::folder).await;
-        let folder = folder.map_err(|error| at.unreadable(&error))?;
+        let (calls, context) = (self.quick().await?, self.speaking(&object));
+        let pool_reply = calls.storage_pool_lookup_by_name(&key.pool).await;
+        let pool = pool_reply.map_err(|error| context.of(&error))?;
+        let xml_reply = calls.storage_pool_get_xml_desc(&pool).await;
+        let xml = xml_reply.map_err(|error| context.of(&error))?;
+        let parsed_folder = self.parsed(xml, pool::folder).await;
+        let folder = parsed_folder.map_err(|error| context.unreadable(&error))?;
         let path = self.path(key).await?;
         let plain =
             !matches!(key.name.as_str(), "" | "." | "..") && !key.name.contains(['/', '\0']);
@@ -205,9 +205,9 @@ fn opened(line: &str) -> Opened {
     }
 }
 
-fn replaced(at: ErrorContext<'_>, what: &str) -> vsiflow_steps::ports::PortError {
+fn replaced(context: ErrorContext<'_>, what: &str) -> vsiflow_steps::ports::PortError {
     let words = format!("its path does not lead to the file that was made for it: {what}");
-    at.error(PortErrorKind::Replaced, words)
+    context.error(PortErrorKind::Replaced, words)
 }
 
 #[cfg(test)]

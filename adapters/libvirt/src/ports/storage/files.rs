@@ -22,13 +22,13 @@ impl LibvirtHost {
             return Ok(None);
         }
         let output = self.command(&stat_command(paths), TIMEOUT).await?;
-        let found: Vec<_> = output.lines().map(read).collect();
-        if found.len() == paths.len() {
-            Ok(Some(found))
+        let files: Vec<_> = output.lines().map(read).collect();
+        if files.len() == paths.len() {
+            Ok(Some(files))
         } else {
             Err(self.speaking("paths").error(
                 PortErrorKind::Other,
-                format!("{} answers for {} paths", found.len(), paths.len()),
+                format!("{} answers for {} paths", files.len(), paths.len()),
             ))
         }
     }
@@ -81,8 +81,10 @@ fn read_head(line: &str) -> FileHead {
         return FileHead::Unknown(why.trim().to_owned());
     }
     let bytes = line.strip_prefix('=').unwrap_or("no bytes");
-    let bytes = bytes.split_ascii_whitespace();
-    let bytes: Result<Vec<u8>, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
+    let bytes: Result<Vec<u8>, _> = bytes
+        .split_ascii_whitespace()
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect();
     match bytes {
         Ok(bytes) => FileHead::Bytes(bytes.into()),
         Err(_) => FileHead::Unknown("the host's answer makes no sense".to_owned()),
@@ -117,7 +119,6 @@ fn read(line: &str) -> FileAt {
         let seconds: Result<f64, _> = born.parse();
         seconds.is_ok_and(|seconds| seconds > 0.0)
     });
-    let born = born.map(str::to_owned);
     let mode = mode.and_then(|mode| u32::from_str_radix(mode, 16).ok());
     match (mode, file, device) {
         // Many names in /dev may refer to one device.
@@ -127,7 +128,7 @@ fn read(line: &str) -> FileAt {
         }),
         (Some(_), Some(file), _) => FileAt::Is(FileIdentity {
             place: file.to_owned(),
-            born,
+            born: born.map(str::to_owned),
         }),
         _ => unknown("the host's answer makes no sense"),
     }

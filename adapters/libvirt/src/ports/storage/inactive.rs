@@ -15,13 +15,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 impl LibvirtHost {
     pub(super) async fn layers_of_inactive(&self, name: &str) -> PortResult<PoolFiles> {
         let object = format!("pool {name}");
-        let (calls, at) = (self.quick().await?, self.speaking(&object));
-        let pool = calls.storage_pool_lookup_by_name(name).await;
-        let pool = pool.map_err(|e| at.of(&e))?;
-        let xml = calls.storage_pool_get_xml_desc(&pool).await;
-        let xml = xml.map_err(|e| at.of(&e))?;
+        let (calls, context) = (self.quick().await?, self.speaking(&object));
+        let pool_reply = calls.storage_pool_lookup_by_name(name).await;
+        let pool = pool_reply.map_err(|e| context.of(&e))?;
+        let xml_reply = calls.storage_pool_get_xml_desc(&pool).await;
+        let xml = xml_reply.map_err(|e| context.of(&e))?;
         let place = self.parsed(xml, pool::place).await;
-        let folder = match place.map_err(|e| at.unreadable(&e))? {
+        let folder = match place.map_err(|e| context.unreadable(&e))? {
             PoolPlace::NoFiles => return Ok(PoolFiles::None),
             PoolPlace::Mount => {
                 let why = "its file system is not mounted by it".to_owned();

@@ -21,15 +21,15 @@ impl LibvirtHost {
         pool: &StoragePool,
     ) -> PortResult<PoolInfo> {
         let object = format!("pool {}", pool.name);
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let active = calls
             .storage_pool_is_active(pool)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let info = calls
             .storage_pool_get_info(pool)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         let (capacity, available) = (info.capacity, info.available);
         Ok(PoolInfo {
             name: pool.name.clone(),
@@ -49,8 +49,8 @@ impl LibvirtHost {
         if vanished.is_empty() {
             return Ok(());
         }
-        let listed = calls.connect_list_all_storage_pools(0).await;
-        let listed = listed.map_err(|e| self.speaking("").of(&e))?;
+        let list_reply = calls.connect_list_all_storage_pools(0).await;
+        let listed = list_reply.map_err(|e| self.speaking("").of(&e))?;
         match vanished.iter().find(|pool| listed.contains(pool)) {
             None => Ok(()),
             Some(pool) => {
@@ -64,22 +64,22 @@ impl LibvirtHost {
     /// The pool; an error if it is inactive.
     pub(super) async fn active(&self, calls: &Calls, pool: &str) -> PortResult<StoragePool> {
         let object = format!("pool {pool}");
-        let at = self.speaking(&object);
-        let found = calls
+        let context = self.speaking(&object);
+        let active_pool = calls
             .storage_pool_lookup_by_name(pool)
             .await
-            .map_err(|e| at.of(&e))?;
+            .map_err(|e| context.of(&e))?;
         if !calls
-            .storage_pool_is_active(&found)
+            .storage_pool_is_active(&active_pool)
             .await
-            .map_err(|e| at.of(&e))?
+            .map_err(|e| context.of(&e))?
         {
-            return Err(at.error(
+            return Err(context.error(
                 PortErrorKind::PoolInactive,
                 format!("pool {pool} is inactive"),
             ));
         }
-        Ok(found)
+        Ok(active_pool)
     }
 
     /// Makes libvirt read the pool's directory again. libvirt refuses during a copy in that pool, so this

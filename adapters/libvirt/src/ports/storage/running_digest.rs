@@ -74,12 +74,12 @@ impl LibvirtHost {
         }
         let path = self.path(key).await?;
         let object = format!("volume {key}");
-        let at = self.speaking(&object);
+        let context = self.speaking(&object);
         let started = self.session.start(&script::command(&path), QUICK).await;
-        let Some(process) = started.map_err(|error| at.exec(&error))? else {
+        let Some(process) = started.map_err(|error| context.exec(&error))? else {
             return Ok(None);
         };
-        let failed = |words: String| at.error(PortErrorKind::Other, words);
+        let failed = |words: String| context.error(PortErrorKind::Other, words);
         let mut reader = DigestReader {
             process,
             synced,
@@ -173,12 +173,12 @@ impl<F: Fn(String) -> PortError> DigestReader<F> {
     async fn verdict(&mut self, length: u64) -> PortResult<Hash> {
         self.write("end").await?;
         let until = Instant::now() + COPY;
-        let read = self.wait_for_line(until).await?;
-        let volume = self.wait_for_line(until).await?;
+        let file_line = self.wait_for_line(until).await?;
+        let volume_line = self.wait_for_line(until).await?;
         let line = self.wait_for_line(until).await?;
-        let is_whole = read.starts_with("file ") && read.ends_with(&format!(" {length}"));
-        if !is_whole || read != volume {
-            let words = format!("it was read as {read:?} and is {volume:?}");
+        let is_whole = file_line.starts_with("file ") && file_line.ends_with(&format!(" {length}"));
+        if !is_whole || file_line != volume_line {
+            let words = format!("it was read as {file_line:?} and is {volume_line:?}");
             return Err((self.failed)(words));
         }
         let hash = line.get(..64).and_then(digest::hash);

@@ -32,11 +32,12 @@ impl LibvirtHost {
             .await
             .map_err(|e| self.unconnected(&e))?;
         // Zero means no limit for libvirt; an empty upload sends nothing.
-        let length = length.unwrap_or(0);
+        let announced = length.unwrap_or(0);
         let bulk_calls = bulk.within(QUICK);
-        let open = |flags| bulk_calls.storage_vol_upload(&volume, offset, length, flags, STALL);
-        let (opened, sparse) = match open(storage_flags::UPLOAD_SPARSE).await {
-            Err(error) if is_unsupported(&error) => (open(0).await, false),
+        let begin_upload =
+            |flags| bulk_calls.storage_vol_upload(&volume, offset, announced, flags, STALL);
+        let (opened, sparse) = match begin_upload(storage_flags::UPLOAD_SPARSE).await {
+            Err(error) if is_unsupported(&error) => (begin_upload(0).await, false),
             opened => (opened, true),
         };
         let stream = opened.map_err(|e| self.of_volume(key, &e))?;
@@ -75,10 +76,10 @@ impl LibvirtHost {
             .storage_vol_download(volume, offset, length, STALL)
             .await;
         let mut stream = opened.map_err(|e| self.of_volume(key, &e))?;
-        let mut left = length;
+        let mut remaining = length;
         while let Some(piece) = stream.next().await.map_err(|e| self.of_volume(key, &e))? {
             // A peer that sends more than requested may never end.
-            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+            remaining = remaining.checked_sub(piece.len() as u64).ok_or_else(|| {
                 let words = format!("it sends more than the {length} bytes that were asked for");
                 self.speaking(&format!("volume {key}"))
                     .error(PortErrorKind::Other, words)

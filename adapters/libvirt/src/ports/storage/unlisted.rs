@@ -23,11 +23,11 @@ impl LibvirtHost {
             return Ok(Vec::new());
         }
         let object = format!("pool {}", pool.name);
-        let at = self.speaking(&object);
-        let xml = calls.storage_pool_get_xml_desc(pool).await;
-        let xml = xml.map_err(|e| at.of(&e))?;
+        let context = self.speaking(&object);
+        let xml_reply = calls.storage_pool_get_xml_desc(pool).await;
+        let xml = xml_reply.map_err(|e| context.of(&e))?;
         let folder = self.parsed(xml, pool::folder).await;
-        let Some(folder) = folder.map_err(|e| at.unreadable(&e))? else {
+        let Some(folder) = folder.map_err(|e| context.unreadable(&e))? else {
             return Ok(Vec::new());
         };
         let output = self.command(&list_command(&folder), TIMEOUT).await?;

@@ -33,10 +33,10 @@ impl LibvirtHost {
         key: &VolumeKey,
     ) -> PortResult<Option<StorageVol>> {
         let pool = self.active(calls, &key.pool).await?;
-        if let Some(known) = self.lookup(calls, &pool, key).await? {
+        if let Some(volume) = self.lookup(calls, &pool, key).await? {
             // A volume that libvirt knows may have been deleted from the directory, or have grown.
-            if calls.storage_vol_get_info(&known).await.is_ok() {
-                return Ok(Some(known));
+            if calls.storage_vol_get_info(&volume).await.is_ok() {
+                return Ok(Some(volume));
             }
         }
         self.refresh(calls, &pool).await?;
@@ -58,10 +58,10 @@ impl LibvirtHost {
 
     pub(super) async fn existing(&self, calls: &Calls, key: &VolumeKey) -> PortResult<StorageVol> {
         let object = format!("pool {}", key.pool);
-        let pool = calls.storage_pool_lookup_by_name(&key.pool).await;
-        let pool = pool.map_err(|e| self.speaking(&object).of(&e))?;
-        let found = calls.storage_vol_lookup_by_name(&pool, &key.name).await;
-        found.map_err(|e| self.of_volume(key, &e))
+        let pool_reply = calls.storage_pool_lookup_by_name(&key.pool).await;
+        let pool = pool_reply.map_err(|e| self.speaking(&object).of(&e))?;
+        let volume = calls.storage_vol_lookup_by_name(&pool, &key.name).await;
+        volume.map_err(|e| self.of_volume(key, &e))
     }
 
     /// The volume; `None` if libvirt does not find it. An error if it cannot be read.
@@ -91,8 +91,8 @@ impl LibvirtHost {
                 let key = key_of(found);
                 let object = format!("volume {key}");
                 let pool = found.pool.clone();
-                let info = self.parsed(xml, move |xml| volume::read(&pool, xml)).await;
-                let info = info.map_err(|e| self.speaking(&object).unreadable(&e))?;
+                let parsed = self.parsed(xml, move |xml| volume::read(&pool, xml)).await;
+                let info = parsed.map_err(|e| self.speaking(&object).unreadable(&e))?;
                 // Its path and its backing file are changed like its name.
                 if info.key != key {
                     return Ok(Some(VolumeInfo::unreadable(key, OTHER_NAME)));
@@ -117,21 +117,21 @@ impl LibvirtHost {
         }
         let object = format!("pool {}", pool.name);
         let mut volumes = Vec::new();
-        let mut left = vanished;
+        let mut missing = vanished;
         for attempt in 1..=LOOKS {
             // libvirt lists a file that was deleted without it until it has read the folder again.
             self.refresh(calls, pool).await?;
-            let listed = calls.storage_pool_list_all_volumes(pool).await;
-            let listed = listed.map_err(|e| self.speaking(&object).of(&e))?;
-            let mut still = Vec::new();
-            for volume in left.into_iter().filter(|volume| listed.contains(volume)) {
+            let list_reply = calls.storage_pool_list_all_volumes(pool).await;
+            let listed = list_reply.map_err(|e| self.speaking(&object).of(&e))?;
+            let mut still_missing = Vec::new();
+            for volume in missing.into_iter().filter(|volume| listed.contains(volume)) {
                 match self.listed_info(calls, &volume).await? {
                     Some(info) => volumes.push(info),
-                    None => still.push(volume),
+                    None => still_missing.push(volume),
                 }
             }
-            left = still;
-            if left.is_empty() {
+            missing = still_missing;
+            if missing.is_empty() {
                 break;
             }
             if attempt < LOOKS {
@@ -139,7 +139,7 @@ impl LibvirtHost {
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }
-        let unreadable = left.iter();
+        let unreadable = missing.iter();
         volumes.extend(unreadable.map(|volume| VolumeInfo::unreadable(key_of(volume), NOT_FOUND)));
         Ok(volumes)
     }

@@ -25,8 +25,8 @@ impl GivenKey {
 
     /// The hash by which an opened key is found again. The lengths keep text and passphrase apart.
     pub(super) fn digest(&self, owner: &str) -> [u8; 32] {
-        let none = Secret::default();
-        let passphrase = self.passphrase.as_ref().unwrap_or(&none);
+        let no_passphrase = Secret::default();
+        let passphrase = self.passphrase.as_ref().unwrap_or(&no_passphrase);
         let parts = [owner.as_bytes(), self.text.expose(), passphrase.expose()];
         let mut hash = Sha256::new();
         for part in parts {
@@ -44,8 +44,8 @@ impl GivenKey {
         }
         let text = self.text.expose_str();
         let text = tidy(text.ok_or_else(|| malformed("it is not text"))?);
-        if let Some(other) = other_than_private(&text) {
-            return Err(malformed(other));
+        if let Some(kind) = other_than_private(&text) {
+            return Err(malformed(kind));
         }
         if let Some(problem) = encryption::unsupported(&text) {
             return Err(problem);
@@ -109,8 +109,8 @@ fn other_than_private(text: &str) -> Option<&'static str> {
 /// A key pasted into YAML may have indentation or other line ends, and one from Windows a byte order mark.
 fn tidy(text: &str) -> Zeroizing<String> {
     let mut tidy = Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for line in text.lines() {
+    let without_mark = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for line in without_mark.lines() {
         tidy.push_str(line.trim());
         tidy.push('\n');
     }

@@ -40,8 +40,7 @@ async fn open(given: GivenKey, owner: &Arc<str>) -> Opening {
             decoded.map_err(|_| failed())?
         }
         KeyCost::Derivation => {
-            let known = Arc::clone(&OPENED_KEYS);
-            known
+            Arc::clone(&OPENED_KEYS)
                 .find_or_open(owner, digest, move || key.decode())
                 .await
         }

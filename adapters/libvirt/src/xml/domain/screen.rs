@@ -10,9 +10,9 @@ pub(super) fn devices(machine: &MachineSpec, iommu: bool) -> Vec<Tag> {
     match machine.platform.as_ref().map(|platform| platform.graphics) {
         None | Some(Graphics::None) => Vec::new(),
         Some(Graphics::Vnc) => {
-            let mut all = inputs(&machine.arch, iommu);
-            all.extend([vnc(), video(&machine.arch, iommu)]);
-            all
+            let mut devices = inputs(&machine.arch, iommu);
+            devices.extend([vnc(), video(&machine.arch, iommu)]);
+            devices
         }
     }
 }

@@ -26,8 +26,8 @@ impl ExportValidator {
         if self.batch.is_empty() && self.unclaimed.is_empty() {
             return Ok(self.link.map_or(0, |link| link.last.saturating_add(1)));
         }
-        let what = "the batch before it has no link";
-        Err(Violation::of(Flaw::Missing, what).into())
+        let message = "the batch before it has no link";
+        Err(Violation::of(Flaw::Missing, message).into())
     }
 
     pub(super) fn lost_blob(&mut self, line: &LostBlobLine) -> Result<ExportPart, AuditError> {
@@ -44,8 +44,10 @@ impl ExportValidator {
             .read()
             .ok_or_else(|| changed("it is not such a range"))?;
         if range.from != self.next()? {
-            let what = "the range does not begin where the events before it end";
-            return Err(Violation::of(Flaw::Reordered, what).at(range.from).into());
+            let message = "the range does not begin where the events before it end";
+            return Err(Violation::of(Flaw::Reordered, message)
+                .at(range.from)
+                .into());
         }
         self.lacks.missing.push(range.clone());
         // Of the last batch in the range only its end and its link are known.
@@ -76,8 +78,10 @@ impl ExportValidator {
         let (states, hash) = line.read().ok_or_else(|| changed("a hash in it is none"))?;
         let ends = |link: Option<BatchLink>| link.map(|link| (link.last, link.hash));
         if states.as_of != self.next()? || ends(states.link) != ends(self.link) {
-            let what = "the base does not stand where the events before it end";
-            return Err(Violation::of(Flaw::Reordered, what).at(states.as_of).into());
+            let message = "the base does not stand where the events before it end";
+            return Err(Violation::of(Flaw::Reordered, message)
+                .at(states.as_of)
+                .into());
         }
         self.announced = Some(Announced::States(line.states, states, hash));
         self.complete_base()
@@ -115,8 +119,10 @@ impl ExportValidator {
         match self.announced.take() {
             Some(Announced::States(0, states, hash)) => {
                 if base_hash(&states)? != hash {
-                    let what = "the states of the base do not match its hash";
-                    return Err(Violation::of(Flaw::Changed, what).at(states.as_of).into());
+                    let message = "the states of the base do not match its hash";
+                    return Err(Violation::of(Flaw::Changed, message)
+                        .at(states.as_of)
+                        .into());
                 }
                 self.uncommitted.insert(states.as_of, hash);
                 Ok(ExportPart::Base(states))

@@ -47,12 +47,12 @@ impl BatchRow {
         };
         while position.offset <= batch.last && page.len() < limit {
             let record = self.record(position, window)?;
-            let taken = u32::try_from(record.len().saturating_add(4)).unwrap_or(u32::MAX);
+            let stored_len = u32::try_from(record.len().saturating_add(4)).unwrap_or(u32::MAX);
             if position.offset >= next {
                 page.push(Stored::parse_at(position.offset, record.to_vec())?);
             }
             position.offset = position.offset.saturating_add(1);
-            position.at = position.at.saturating_add(taken);
+            position.at = position.at.saturating_add(stored_len);
         }
         if position.offset <= batch.last && position.at.saturating_sub(batch.at) > LONG {
             marks.leave(segment, batch, position);
@@ -65,10 +65,10 @@ impl BatchRow {
         batch: &BatchPlace,
         window: &mut Window,
     ) -> Result<NextRecord, JournalError> {
-        let before = frame::HEADER.saturating_add(frame::LINK);
+        let header_len = frame::HEADER.saturating_add(frame::LINK);
         Ok(NextRecord {
             offset: batch.first,
-            at: (batch.at).saturating_add(u32::try_from(before).unwrap_or(u32::MAX)),
+            at: (batch.at).saturating_add(u32::try_from(header_len).unwrap_or(u32::MAX)),
             end: self.frame_end(batch, window)?,
         })
     }
@@ -79,9 +79,9 @@ impl BatchRow {
         window: &'w mut Window,
     ) -> Result<&'w [u8], JournalError> {
         let NextRecord { offset, at, end } = position;
-        let left = usize::try_from(end.saturating_sub(at)).unwrap_or_default();
-        let bytes = window.get(&self.segment, at, left.min(RECORD), self.ahead(at))?;
-        frame::record_at(bytes.get(..left).unwrap_or(bytes))
+        let available = usize::try_from(end.saturating_sub(at)).unwrap_or_default();
+        let bytes = window.get(&self.segment, at, available.min(RECORD), self.ahead(at))?;
+        frame::record_at(bytes.get(..available).unwrap_or(bytes))
             .ok_or_else(|| self.damaged(offset, "the batch that holds it is not whole"))
     }
 
@@ -102,9 +102,9 @@ impl BatchRow {
 
     /// Where a batch's frame ends, at most where the next frame begins.
     fn frame_end(&self, batch: &BatchPlace, window: &mut Window) -> Result<u32, JournalError> {
-        let after = self.batches.iter().find(|other| other.at > batch.at);
-        let most = after
-            .map_or(self.end, |after| after.at)
+        let next = self.batches.iter().find(|next| next.at > batch.at);
+        let most = next
+            .map_or(self.end, |next| next.at)
             .saturating_sub(batch.at);
         let header = frame::HEADER.min(usize::try_from(most).unwrap_or(usize::MAX));
         let front = window.get(&self.segment, batch.at, header, self.ahead(batch.at))?;
@@ -126,15 +126,15 @@ impl BatchRow {
 
     /// How many bytes to read at once from a place on.
     fn ahead(&self, at: u32) -> usize {
-        let left = usize::try_from(self.end.saturating_sub(at));
-        left.unwrap_or(CHUNK).min(CHUNK)
+        let remaining = usize::try_from(self.end.saturating_sub(at));
+        remaining.unwrap_or(CHUNK).min(CHUNK)
     }
 
     fn place(&self, batch: &BatchPlace) -> FramePosition<'_> {
-        let at = usize::try_from(batch.at).unwrap_or(usize::MAX);
+        let frame_start = usize::try_from(batch.at).unwrap_or(usize::MAX);
         FramePosition {
             salt: &self.segment.header.salt,
-            position: position_of(&self.segment.header, at),
+            position: position_of(&self.segment.header, frame_start),
         }
     }
 

@@ -67,8 +67,8 @@ impl FoundBatch {
             hashes.push(stored.hash);
             records.push(stored.bytes);
         }
-        let made = BatchLink::new(link.prev, link.first, link.last, &hashes);
-        (records.len() == count && made == link).then_some(Self {
+        let computed_link = BatchLink::new(link.prev, link.first, link.last, &hashes);
+        (records.len() == count && computed_link == link).then_some(Self {
             link,
             records,
             source,
@@ -78,18 +78,18 @@ impl FoundBatch {
 
 /// The batches in consecutive frames from a place on, and where these frames end.
 pub(super) fn in_a_row(bytes: &[u8], mut at: usize) -> (Vec<FoundBatch>, usize) {
-    let mut found = Vec::new();
+    let mut batches = Vec::new();
     loop {
         if let Some(batch) = FoundBatch::at(bytes, at, RepairSource::Segment) {
             at = at.saturating_add(batch.frame_len());
-            found.push(batch);
+            batches.push(batch);
             continue;
         }
         // A frame that is not a valid batch is skipped by the length that it claims.
         let rest = bytes.get(at..).unwrap_or_default();
         match frame::claimed_len(rest).filter(|len| *len <= rest.len()) {
             Some(len) => at = at.saturating_add(len),
-            None => return (found, at),
+            None => return (batches, at),
         }
     }
 }
@@ -97,18 +97,18 @@ pub(super) fn in_a_row(bytes: &[u8], mut at: usize) -> (Vec<FoundBatch>, usize) 
 /// The batches that begin anywhere between two places. Some may be forged in the content of a record,
 /// so they may be used only if the chain links to them.
 pub(super) fn anywhere(bytes: &[u8], from: usize, to: usize) -> Vec<FoundBatch> {
-    let mut found = Vec::new();
-    let mut at = from.next_multiple_of(ALIGN);
-    while at < to.min(bytes.len()) {
-        match FoundBatch::at(bytes, at, RepairSource::Segment) {
+    let mut batches = Vec::new();
+    let mut position = from.next_multiple_of(ALIGN);
+    while position < to.min(bytes.len()) {
+        match FoundBatch::at(bytes, position, RepairSource::Segment) {
             Some(batch) => {
-                at = at.saturating_add(batch.frame_len());
-                found.push(batch);
+                position = position.saturating_add(batch.frame_len());
+                batches.push(batch);
             }
-            None => at = at.saturating_add(ALIGN),
+            None => position = position.saturating_add(ALIGN),
         }
     }
-    found
+    batches
 }
 
 /// The batches in the whole frames of another copy of a segment.
@@ -118,13 +118,13 @@ pub(super) fn of_copy(
     source: RepairSource,
 ) -> Vec<FoundBatch> {
     debug_assert!(header::LEN.is_multiple_of(ALIGN));
-    let found = frames(bytes, header);
+    let scanned_frames = frames(bytes, header);
     let batch = |body: Body<'_>| match body {
         Body::Batch(link, records) => FoundBatch::of(link, records, source),
         _ => None,
     };
-    found
+    scanned_frames
         .into_iter()
-        .filter_map(|found| batch(found.frame.body))
+        .filter_map(|scanned| batch(scanned.frame.body))
         .collect()
 }

@@ -80,9 +80,9 @@ pub(super) fn fill(
             hash,
         })
     });
-    let front = front.into_iter().map(FillItem::Batch);
-    let back = back.into_iter().rev().map(FillItem::Batch);
-    front.chain(gap).chain(back).collect()
+    let batches = front.into_iter().map(FillItem::Batch);
+    let later_batches = back.into_iter().rev().map(FillItem::Batch);
+    batches.chain(gap).chain(later_batches).collect()
 }
 
 /// The batches that follow the previous batch, in order.
@@ -97,7 +97,7 @@ fn follow(
         RangeEnd::At(to, _) => (to, false),
         RangeEnd::NotBefore(_) | RangeEnd::Here => (Offset::MAX, true),
     };
-    let mut found = Vec::new();
+    let mut filling = Vec::new();
     loop {
         let fits = |batch: &&FoundBatch| {
             let link = &batch.link;
@@ -107,10 +107,10 @@ fn follow(
             .iter()
             .filter(|batch| last && batch.source == RepairSource::File);
         let Some(batch) = trusted.iter().chain(supplied).find(fits) else {
-            return found;
+            return filling;
         };
         (next, prev) = (batch.next(), batch.link.hash);
-        found.push(batch.clone());
+        filling.push(batch.clone());
     }
 }
 
@@ -122,7 +122,7 @@ fn lead_to(
     trusted: &[FoundBatch],
     others: &[FoundBatch],
 ) -> Vec<FoundBatch> {
-    let mut found = Vec::new();
+    let mut filling = Vec::new();
     while from < to {
         let fits = |batch: &&FoundBatch| {
             let link = &batch.link;
@@ -132,7 +132,7 @@ fn lead_to(
             break;
         };
         (to, hash) = (batch.link.first, batch.link.prev);
-        found.push(batch.clone());
+        filling.push(batch.clone());
     }
-    found
+    filling
 }

@@ -34,14 +34,14 @@ pub(super) struct SegmentFiles {
 
 /// Every segment of which a file or a table exists.
 pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>, JournalError> {
-    let mut all: BTreeMap<Offset, SegmentFiles> = BTreeMap::new();
+    let mut segments: BTreeMap<Offset, SegmentFiles> = BTreeMap::new();
     for folder in [archive::FOLDER, FOLDER] {
         for (file, _) in disk.list(folder).map_err(|e| storage(folder, &e))? {
             let table = file.strip_suffix(".table").filter(|_| is_table(&file));
             let Some(first) = first_of(table.unwrap_or(&file)) else {
                 continue;
             };
-            let files = all.entry(first).or_default();
+            let files = segments.entry(first).or_default();
             if table.is_some() {
                 files
                     .tables
@@ -50,14 +50,14 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>,
             }
             let name = name_of(folder, first);
             let header = checked_header(disk, &name, first)?;
-            let found = Some(SegmentFile { name, header });
+            let segment = Some(SegmentFile { name, header });
             match folder {
-                FOLDER => files.log = found,
-                _ => files.archive = found,
+                FOLDER => files.log = segment,
+                _ => files.archive = segment,
             }
         }
     }
-    Ok(all)
+    Ok(segments)
 }
 
 fn checked_header(
@@ -105,13 +105,13 @@ impl SegmentFile {
         };
         let mut spoiled = false;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        for (piece, at) in bytes.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
-            match source.read_at(piece, at as u64) {
+        for (piece, start) in bytes.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
+            match source.read_at(piece, start as u64) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                     piece.fill(0);
                     spoiled = true;
                 }
-                read => drop(read.map_err(|e| storage(&self.name, &e))?),
+                result => drop(result.map_err(|e| storage(&self.name, &e))?),
             }
         }
         Ok((bytes, spoiled))
@@ -143,10 +143,10 @@ impl SegmentFiles {
         from: u32,
         to: u32,
     ) -> impl Iterator<Item = crate::model::StreamId> {
-        let within = move |at: &&u32| (from..to).contains(*at);
+        let within = move |place: &u32| (from..to).contains(place);
         let streams = self.tables.iter().flat_map(|table| &table.streams);
-        let there = streams.filter(move |(_, places)| places.at.iter().any(|at| within(&at)));
-        there.map(|(stream, _)| stream.clone())
+        let affected = streams.filter(move |(_, places)| places.at.iter().any(within));
+        affected.map(|(stream, _)| stream.clone())
     }
 
     /// Whether a table exists, which shows that the segment was full and another one followed it.

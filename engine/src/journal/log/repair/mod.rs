@@ -119,11 +119,11 @@ pub(in crate::journal) fn survey(
     states: Option<&States>,
 ) -> Result<Surveyed, JournalError> {
     if let Some(states) = states.filter(|states| states.as_of > 0) {
-        let known = IndexedEnd {
+        let indexed_end = IndexedEnd {
             as_of: states.as_of,
             hash: states.link.map(|link| link.hash).unwrap_or_default(),
         };
-        let walk = RepairWalk::over(disk, journal, offered, Some(known))?;
+        let walk = RepairWalk::over(disk, journal, offered, Some(indexed_end))?;
         if fits(&walk, states) {
             let mut heads = Heads::beyond(heads_of(states), |stream| walk.streams.get(stream));
             let changes = changes(journal, &walk, &mut heads)?;
@@ -133,8 +133,8 @@ pub(in crate::journal) fn survey(
         }
     }
     let walk = RepairWalk::over(disk, journal, offered, None)?;
-    let mut none = Heads::beyond(std::iter::empty(), |_| None);
-    let changes = changes(journal, &walk, &mut none)?;
+    let mut no_heads = Heads::beyond(std::iter::empty(), |_| None);
+    let changes = changes(journal, &walk, &mut no_heads)?;
     Ok(surveyed(walk, changes, false))
 }
 
@@ -149,8 +149,10 @@ fn changes(
         .partition(|plan| splice::first(plan).is_some());
     patched.sort_by_key(|plan| splice::first(plan));
     let mut lay = |plan: &RepairPlan| splice::change_of(journal, plan, heads);
-    let patched = patched.into_iter().map(&mut lay);
-    let mut changes = patched.collect::<Result<Vec<LogChange>, _>>()?;
+    let mut changes = patched
+        .into_iter()
+        .map(&mut lay)
+        .collect::<Result<Vec<_>, _>>()?;
     // The newest segment is written first. If it is lost, only the table of an older segment shows
     // that it existed, and writing the older segment removes that table.
     changes.reverse();
@@ -175,10 +177,10 @@ fn surveyed(walk: RepairWalk<'_>, changes: Vec<LogChange>, states_fit: bool) -> 
 fn fits(walk: &RepairWalk<'_>, states: &States) -> bool {
     let lost = walk.findings.iter().flat_map(|finding| &finding.lost);
     let covers = lost.map(|lost| lost.to).max().unwrap_or_default() <= states.as_of;
-    let agrees = |(stream, known): (StreamId, StreamHead)| {
-        let seen = walk.streams.get(&stream);
-        seen.is_none_or(|seen| match known.next_seq.cmp(&seen.next_seq) {
-            std::cmp::Ordering::Equal => known.hash == seen.hash,
+    let agrees = |(stream, indexed): (StreamId, StreamHead)| {
+        let logged = walk.streams.get(&stream);
+        logged.is_none_or(|logged| match indexed.next_seq.cmp(&logged.next_seq) {
+            std::cmp::Ordering::Equal => indexed.hash == logged.hash,
             // The log has later events of the stream than the states.
             std::cmp::Ordering::Less => states.as_of < walk.next,
             std::cmp::Ordering::Greater => true,
@@ -226,12 +228,12 @@ pub(in crate::journal) fn mend(
     for change in &surveyed.changes {
         set_aside.extend(write::carry_out(disk, change)?);
     }
-    let again = survey(disk, journal, &[], None)?;
-    match again.findings.first() {
+    let repaired = survey(disk, journal, &[], None)?;
+    match repaired.findings.first() {
         None => Ok(set_aside),
-        Some(left) => Err(damaged(
-            &left.file,
-            format!("it is still damaged: {}", left.why),
+        Some(damage) => Err(damaged(
+            &damage.file,
+            format!("it is still damaged: {}", damage.why),
         )),
     }
 }

@@ -46,12 +46,12 @@ impl Heads {
 
     /// Takes the heads that may be recorded in the gap of a finding, as far as there is room.
     fn for_gap(&mut self, finding: usize, room: Option<usize>) -> Vec<StreamHead> {
-        let mut left = room.unwrap_or(usize::MAX);
+        let mut free = room.unwrap_or(usize::MAX);
         let (mut recorded, mut rest) = (Vec::new(), Vec::new());
         for (since, head) in self.0.drain(..) {
             let len = frame::head_len(&head);
-            if since <= finding && len <= left {
-                left = left.saturating_sub(len);
+            if since <= finding && len <= free {
+                free = free.saturating_sub(len);
                 recorded.push(head);
             } else {
                 rest.push((since, head));
@@ -90,19 +90,19 @@ fn patched(
     aside: &[String],
     heads: &mut Heads,
 ) -> Result<LogChange, JournalError> {
-    let mut bytes = bytes.to_vec();
+    let mut content = bytes.to_vec();
     for patch in patches {
         let laid = in_place(header, patch, heads)?;
-        if bytes.len() < patch.to {
-            bytes.resize(patch.to, 0);
+        if content.len() < patch.to {
+            content.resize(patch.to, 0);
         }
-        if let Some(place) = bytes.get_mut(patch.from..patch.to) {
+        if let Some(place) = content.get_mut(patch.from..patch.to) {
             place.copy_from_slice(&laid);
         }
     }
     let name = name_of(FOLDER, header.first);
     Ok(LogChange {
-        segment: Some((name, bytes)),
+        segment: Some((name, content)),
         aside: aside.to_vec(),
     })
 }
@@ -116,36 +116,36 @@ fn in_place(
 ) -> Result<Vec<u8>, JournalError> {
     let len = patch.to.saturating_sub(patch.from);
     let needed: usize = patch.items.iter().map(least).sum();
-    let fits = len.checked_sub(needed).filter(|left| {
+    let fits = len.checked_sub(needed).filter(|spare| {
         let gap = patch.items.iter().any(is_gap);
-        left.is_multiple_of(ALIGN) && (gap || *left == 0 || *left >= FILLER)
+        spare.is_multiple_of(ALIGN) && (gap || *spare == 0 || *spare >= FILLER)
     });
-    let Some(mut left) = fits else {
+    let Some(mut spare) = fits else {
         let why = "what was found does not fit into its place; restore a backup";
         return Err(damaged(&name_of(FOLDER, header.first), why));
     };
     let mut out = Vec::with_capacity(len);
     for item in &patch.items {
-        let at = position_of(header, patch.from.saturating_add(out.len()));
+        let position = position_of(header, patch.from.saturating_add(out.len()));
         let lost_heads = if is_gap(item) {
-            heads.for_gap(patch.finding, Some(left))
+            heads.for_gap(patch.finding, Some(spare))
         } else {
             Vec::new()
         };
         let whole = if is_gap(item) {
-            least(item).saturating_add(std::mem::take(&mut left))
+            least(item).saturating_add(std::mem::take(&mut spare))
         } else {
             0
         };
-        put(&mut out, &header.salt, at, item, &lost_heads, whole);
+        put(&mut out, &header.salt, position, item, &lost_heads, whole);
     }
-    if left > 0 {
+    if spare > 0 {
         let position = position_of(header, patch.from.saturating_add(out.len()));
         let place = FramePosition {
             salt: &header.salt,
             position,
         };
-        frame::encode_filler(&mut out, place, position, left);
+        frame::encode_filler(&mut out, place, position, spare);
     }
     Ok(out)
 }
@@ -193,8 +193,8 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
         frame::encode_part(&mut bytes, place, payload_at, *part, content);
     }
     for (item, lost_heads) in new.items.iter().zip(&all_heads) {
-        let at = position_of(&header, bytes.len());
-        put(&mut bytes, &header.salt, at, item, lost_heads, 0);
+        let item_position = position_of(&header, bytes.len());
+        put(&mut bytes, &header.salt, item_position, item, lost_heads, 0);
     }
     if new.until.is_none() {
         let size = usize::try_from(FIRST_SIZE).unwrap_or_default();
@@ -221,7 +221,7 @@ fn put(
             frame::encode_batch(out, place, position, &batch.link, records);
         }
         FillItem::Gap(link) => {
-            frame::encode_gap_of(out, place, position, (link, MissingCause::Lost), heads, len);
+            frame::encode_gap_of(out, place, position, link, MissingCause::Lost, heads, len);
         }
     }
 }

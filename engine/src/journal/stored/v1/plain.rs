@@ -86,8 +86,9 @@ impl<Context> Decode<Context> for StoredName {
         let size = usize::try_from(length).map_err(|_| DecodeError::OutsideUsizeRange(length))?;
         decoder.claim_container_read::<u8>(size)?;
         let mut longest = [0; Name::MAX];
-        let bytes = longest.get_mut(..size);
-        let bytes = bytes.ok_or(DecodeError::Other("longer than a name"))?;
+        let bytes = longest
+            .get_mut(..size)
+            .ok_or(DecodeError::Other("longer than a name"))?;
         decoder.reader().read(bytes)?;
         let text = CompactString::from_utf8(bytes);
         text.map(Self)

@@ -109,7 +109,7 @@ fn are_fields(bytes: &[u8]) -> Option<()> {
 /// Whether the data is a whole key or certificate of this type, and nothing follows it.
 pub(super) fn is_of_type(kind: &str, data: &[u8]) -> bool {
     let mut reader = KeyReader(data);
-    let mut read = || {
+    let mut read_key = || {
         (reader.field()? == kind.as_bytes()).then_some(())?;
         match kind.strip_suffix(CERTIFICATE) {
             Some(plain) => {
@@ -121,7 +121,7 @@ pub(super) fn is_of_type(kind: &str, data: &[u8]) -> bool {
         }
         reader.0.is_empty().then_some(())
     };
-    read().is_some()
+    read_key().is_some()
 }
 
 /// The type of the key that a certificate is for: `sk-` types have a domain of their own.

@@ -30,11 +30,11 @@ pub(super) fn are_taken(options: &[&str]) -> bool {
         name.to_lowercase()
     };
     let names: Vec<_> = options.iter().map(|option| name_of(option)).collect();
-    let has = |name: &str| names.iter().any(|own| own == name);
+    let has = |name: &str| names.iter().any(|option| option == name);
     let is_repeated = |name: &&str| {
         names
             .iter()
-            .filter(|own| own.as_str() == *name)
+            .filter(|option| option.as_str() == *name)
             .nth(1)
             .is_some()
     };

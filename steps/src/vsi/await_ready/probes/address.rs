@@ -14,6 +14,6 @@ pub(super) fn ask(addresses: &[IpAddr]) -> ProbeAnswer {
 
 /// Parses addresses in the forms of hosts and agents.
 pub(super) fn parsed(texts: &[String]) -> Vec<IpAddr> {
-    let all = texts.iter().filter_map(|text| ready_report::address(text));
-    all.collect()
+    let addresses = texts.iter().filter_map(|text| ready_report::address(text));
+    addresses.collect()
 }

@@ -35,8 +35,8 @@ pub fn error(line: &str) -> Option<&str> {
     // Not errors: a schema that does not match, a server that is asked again, and user-data that has only
     // `#cloud-config`.
     let harmless = ["schema", "url_helper.py", "empty cloud config"];
-    let harmless = harmless.iter().any(|words| line.contains(words));
-    (warned && !harmless).then_some(line)
+    let is_harmless = harmless.iter().any(|words| line.contains(words));
+    (warned && !is_harmless).then_some(line)
 }
 
 /// The line, without the user-data that it may repeat, if it reports something that cloud-init did not apply
@@ -45,21 +45,21 @@ pub fn warning(line: &str) -> Option<&str> {
     let warned = line.contains(".py[WARNING]") && error(line).is_none();
     // A server that is asked again, and user-data that has only `#cloud-config`.
     let harmless = ["url_helper.py", "empty cloud config"];
-    let harmless = harmless.iter().any(|words| line.contains(words));
-    (warned && !harmless).then(|| without_input(line))
+    let is_harmless = harmless.iter().any(|words| line.contains(words));
+    (warned && !is_harmless).then(|| without_input(line))
 }
 
 /// The line up to what it repeats of its input.
 fn without_input(line: &str) -> &str {
     let end = line
         .find("userdata:")
-        .map(|at| at.saturating_add("userdata".len()));
+        .map(|position| position.saturating_add("userdata".len()));
     line.get(..end.unwrap_or(line.len())).unwrap_or(line)
 }
 
 /// The input that a line is about, as documents name it.
 pub(in crate::vsi) fn input_of(line: &str) -> &'static str {
-    let line = line.to_ascii_lowercase();
+    let lower = line.to_ascii_lowercase();
     let inputs: [(&[&str], &str); 3] = [
         (
             &["networking", "network-config", "network config", "netplan"],
@@ -70,16 +70,16 @@ pub(in crate::vsi) fn input_of(line: &str) -> &'static str {
     ];
     let named = inputs
         .into_iter()
-        .find(|(words, _)| words.iter().any(|word| line.contains(word)));
+        .find(|(words, _)| words.iter().any(|word| lower.contains(word)));
     named.map_or("user-data", |(_, input)| input)
 }
 
 fn names_cloud_init(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    line.contains("cloud-init")
-        || line.contains("cloud-config")
-        || line.contains("cloud-final")
-        || line.contains("cloud user/final")
+    let lower = line.to_ascii_lowercase();
+    lower.contains("cloud-init")
+        || lower.contains("cloud-config")
+        || lower.contains("cloud-final")
+        || lower.contains("cloud user/final")
 }
 
 /// The result of cloud-init, if this is the line that reports its end.
@@ -183,9 +183,12 @@ fn parse_status(lines: &[String]) -> Option<ProbeAnswer> {
     match status.trim() {
         "done" => Some(ProbeAnswer::Met("cloud-init status: done".to_owned())),
         "error" => {
-            let rest = lines.iter().skip_while(|line| !is_detail(line));
-            let rest = rest.map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-            let words = cut(rest.trim(), super::ANSWER_MAX);
+            let details = lines.iter().skip_while(|line| !is_detail(line));
+            let text = details
+                .map(|line| line.trim())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let words = cut(text.trim(), super::ANSWER_MAX);
             Some(ProbeAnswer::Failed(format!(
                 "cloud-init status: error; {words}"
             )))

@@ -18,7 +18,7 @@ pub(super) async fn ask(
     path: &str,
 ) -> PortResult<ProbeAnswer> {
     let (address, stream) = match tcp::dial(ports, addresses, port).await? {
-        Ok(found) => found,
+        Ok(connection) => connection,
         Err(why) => return Ok(ProbeAnswer::NotYet(why)),
     };
     let answered = timeout(ASK_WITHIN, get(stream, address, port, path)).await;

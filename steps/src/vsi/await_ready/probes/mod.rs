@@ -115,9 +115,9 @@ impl Probes {
 
     /// The results to store.
     pub(super) fn found(&self) -> ProbeFound {
-        let met = self.all.iter().enumerate();
-        let met = met.filter_map(|(place, one)| match &one.answer {
-            ProbeAnswer::Met(by) => Some((place, by.clone())),
+        let probes = self.all.iter().enumerate();
+        let met = probes.filter_map(|(place, watched)| match &watched.answer {
+            ProbeAnswer::Met(answer) => Some((place, answer.clone())),
             _ => None,
         });
         ProbeFound {
@@ -140,11 +140,11 @@ impl Probes {
             note(&mut self.warnings, cloud_init::warning(line));
         }
         let errors = std::mem::take(&mut self.errors);
-        for one in self.all.iter_mut().filter(|one| one.is_open()) {
-            if matches!(one.probe, Probe::CloudInit {})
+        for watched in self.all.iter_mut().filter(|watched| watched.is_open()) {
+            if matches!(watched.probe, Probe::CloudInit {})
                 && let Some(answer) = cloud_init::end(line, &errors)
             {
-                one.answer = answer;
+                watched.answer = answer;
             }
         }
         self.errors = errors;
@@ -152,18 +152,20 @@ impl Probes {
 
     /// Matches the expressions with lines that have ended. Waits while they have used up their budget.
     pub(super) async fn search(&mut self, lines: Vec<String>) {
-        let open = |one: &&mut Watched| one.is_open() && one.pattern.is_some();
-        let mut open: Vec<_> = self.all.iter_mut().filter(open).collect();
-        if open.is_empty() || lines.is_empty() {
+        let is_open = |watched: &&mut Watched| watched.is_open() && watched.pattern.is_some();
+        let mut open_probes: Vec<_> = self.all.iter_mut().filter(is_open).collect();
+        if open_probes.is_empty() || lines.is_empty() {
             return;
         }
-        let patterns: Vec<_> = open.iter().filter_map(|one| one.pattern.clone()).collect();
+        let patterns: Vec<_> = (open_probes.iter())
+            .filter_map(|watched| watched.pattern.clone())
+            .collect();
         let matched = first_lines(&patterns, lines, &self.budget).await;
-        for (one, line) in open.iter_mut().zip(matched) {
+        for (watched, line) in open_probes.iter_mut().zip(matched) {
             if let Some(line) = line {
-                one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_MAX).to_owned());
+                watched.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_MAX).to_owned());
             } else if self.budget.is_used_up() {
-                one.answer = ProbeAnswer::NotYet(USED_UP.to_owned());
+                watched.answer = ProbeAnswer::NotYet(USED_UP.to_owned());
             }
         }
     }
@@ -194,17 +196,17 @@ impl Probes {
         if self
             .all
             .iter()
-            .any(|one| one.is_open() && reaches(&one.probe))
+            .any(|watched| watched.is_open() && reaches(&watched.probe))
         {
             addresses = Addresses::on(ports).of(self.uuid, &self.cards).await;
         }
         let addresses = address::parsed(&addresses);
-        for one in self.all.iter_mut().filter(|one| one.is_open()) {
-            let (probe, status) = (&one.probe, &mut one.status);
+        for watched in self.all.iter_mut().filter(|watched| watched.is_open()) {
+            let (probe, status) = (&watched.probe, &mut watched.status);
             if let Some(answer) = ask(ports, self.uuid, &addresses, probe, status).await? {
-                one.answer = answer;
+                watched.answer = answer;
             }
-            for reported in std::mem::take(&mut one.status.recoverable) {
+            for reported in std::mem::take(&mut watched.status.recoverable) {
                 // The console may have had it with a prefix.
                 if !self.warnings.iter().any(|line| line.contains(&reported)) {
                     note(&mut self.warnings, Some(&reported));
@@ -225,12 +227,12 @@ impl Probes {
     pub(super) fn is_met(&self) -> bool {
         self.all
             .iter()
-            .all(|one| matches!(one.answer, ProbeAnswer::Met(_)))
+            .all(|watched| matches!(watched.answer, ProbeAnswer::Met(_)))
     }
 
     /// Why they can never be met, if that is known.
     pub(super) fn failed(&self) -> Option<&str> {
-        self.all.iter().find_map(|one| match &one.answer {
+        self.all.iter().find_map(|watched| match &watched.answer {
             ProbeAnswer::Failed(why) => Some(why.as_str()),
             _ => None,
         })
@@ -238,8 +240,8 @@ impl Probes {
 
     /// The answers that met them.
     pub(super) fn met_by(&self) -> String {
-        let met = self.all.iter().filter_map(|one| match &one.answer {
-            ProbeAnswer::Met(by) => Some(by.as_str()),
+        let met = self.all.iter().filter_map(|watched| match &watched.answer {
+            ProbeAnswer::Met(answer) => Some(answer.as_str()),
             _ => None,
         });
         met.collect::<Vec<_>>().join("; ")
@@ -247,9 +249,9 @@ impl Probes {
 
     /// The probes that are not met, each with its reason.
     pub(super) fn missing(&self) -> String {
-        let missing = self.all.iter().filter_map(|one| match &one.answer {
-            ProbeAnswer::NotYet(why) if why.is_empty() => Some(one.probe.to_string()),
-            ProbeAnswer::NotYet(why) => Some(format!("{} ({why})", one.probe)),
+        let missing = self.all.iter().filter_map(|watched| match &watched.answer {
+            ProbeAnswer::NotYet(why) if why.is_empty() => Some(watched.probe.to_string()),
+            ProbeAnswer::NotYet(why) => Some(format!("{} ({why})", watched.probe)),
             _ => None,
         });
         missing.collect::<Vec<_>>().join(", ")

@@ -39,8 +39,8 @@ impl ImageFrame {
 
     /// The line that precedes its bytes.
     pub(super) fn line(&self) -> String {
-        let what = if self.data.is_empty() { "hole" } else { "data" };
-        format!("{what} {} {}\n", self.at, self.length)
+        let kind = if self.data.is_empty() { "hole" } else { "data" };
+        format!("{kind} {} {}\n", self.at, self.length)
     }
 
     /// The line that precedes `length` packed bytes.
@@ -59,8 +59,10 @@ pub(super) struct FrameBuilder {
 
 impl FrameBuilder {
     pub(super) fn new(at: u64, most: u64) -> Self {
-        let open = ImageFrame::empty(at);
-        Self { open, most }
+        Self {
+            open: ImageFrame::empty(at),
+            most,
+        }
     }
 
     /// Whether no bytes are waiting.
@@ -73,7 +75,7 @@ impl FrameBuilder {
         let is_hole = matches!(part, ImagePart::Hole(_));
         let was_hole = self.open.data.is_empty();
         // A hole before data is not sent, because writing the data extends the file.
-        let before = match is_hole {
+        let finished = match is_hole {
             true if !was_hole => Some(self.take()),
             false if was_hole => {
                 self.open = ImageFrame::empty(self.open.end());
@@ -89,9 +91,9 @@ impl FrameBuilder {
             ImagePart::Hole(length) => self.open.length = self.open.length.saturating_add(length),
         }
         let most = if is_hole { HOLE } else { self.most };
-        match before {
+        match finished {
             None if self.open.length >= most => Some(self.take()),
-            before => before,
+            finished => finished,
         }
     }
 

@@ -123,20 +123,23 @@ exit 1
 
 /// The command for this file in this directory. `fenced` means that the sender sends until when it may write.
 pub(super) fn command(folder: &str, name: &str, fenced: bool) -> String {
-    with((folder, name), fenced, INTERPRETERS, DEAF)
+    with(folder, name, fenced, INTERPRETERS, DEAF)
 }
 
 /// Like [`command`], with these interpreters and this timeout in seconds without `again`.
 pub(super) fn with(
-    (folder, name): (&str, &str),
+    folder: &str,
+    name: &str,
     fenced: bool,
     interpreters: &str,
     deaf: &str,
 ) -> String {
     let filled = |script: &str| {
-        let script = script.replace("INTERPRETERS", interpreters);
-        let script = script.replace("DEAF", deaf);
-        quoted(&script.replace("BLOCK", &BLOCK.to_string()))
+        let script = script
+            .replace("INTERPRETERS", interpreters)
+            .replace("DEAF", deaf)
+            .replace("BLOCK", &BLOCK.to_string());
+        quoted(&script)
     };
     let [script, writing, python] = [SCRIPT, WRITING, include_str!("write.py")].map(filled);
     let (folder, name) = (quoted(folder), quoted(name));

@@ -49,8 +49,8 @@ impl TestPool {
     }
 
     fn command_of(&self, fenced: bool, interpreters: &str, deaf: &str) -> String {
-        let of = (self.dir.path().to_str().unwrap(), self.name);
-        script::with(of, fenced, interpreters, deaf)
+        let folder = self.dir.path().to_str().unwrap();
+        script::with(folder, self.name, fenced, interpreters, deaf)
     }
 
     fn start(&self, interpreters: &str) -> PathScript {
@@ -305,7 +305,8 @@ fn a_folder_that_takes_the_place_of_the_pools_gets_nothing() {
             fs::write(folder.join("v"), b"").unwrap();
         }
         let mut script = PathScript::of(&script::with(
-            (pool.to_str().unwrap(), "v"),
+            pool.to_str().unwrap(),
+            "v",
             false,
             host,
             "900",
@@ -343,7 +344,8 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
     }
     PathScript::with_tools(&pool.command(NO_PYTHON), path).ready();
     let gone = script::with(
-        (tools.path().join("gone").to_str().unwrap(), "v"),
+        tools.path().join("gone").to_str().unwrap(),
+        "v",
         false,
         NO_PYTHON,
         "900",

@@ -24,9 +24,8 @@ pub(super) struct HostClock {
 impl HostClock {
     /// A reading in seconds that was just received.
     pub(super) fn parse(seconds: &str) -> Option<Self> {
-        let seconds = seconds.parse().ok()?;
         Some(Self {
-            showed: Duration::try_from_secs_f64(seconds).ok()?,
+            showed: Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?,
             received: Instant::now(),
         })
     }
@@ -55,14 +54,14 @@ impl WriteRight {
 
     /// The line that sends the deadline; `None` if there is none.
     pub(super) fn line(&self) -> Option<String> {
-        let left = self.lease.left()?;
+        let remaining = self.lease.left()?;
         // An expired lease stays expired, so no margin is added.
-        let until = match left {
+        let until = match remaining {
             Duration::ZERO => Duration::ZERO,
-            left => self
+            remaining => self
                 .clock
                 .shows()
-                .saturating_add(left)
+                .saturating_add(remaining)
                 .saturating_add(MARGIN),
         };
         Some(format!("until {}\n", until.as_secs()))

@@ -71,10 +71,13 @@ pub(in crate::ports::storage) struct PathUpload {
 impl PathUpload {
     /// Starts an upload from offset `at` through a process that is ready.
     pub(super) fn start(
-        (host, key): (&LibvirtHost, &VolumeKey),
-        (process, python): (HostProcess, bool),
+        host: &LibvirtHost,
+        key: &VolumeKey,
+        process: HostProcess,
+        python: bool,
         at: u64,
-        (packing, right): (PackingPolicy, WriteRight),
+        packing: PackingPolicy,
+        right: WriteRight,
     ) -> Self {
         let (parts, sent) = mpsc::channel(QUEUE);
         let (tell, written) = watch::channel(at);
@@ -121,8 +124,8 @@ impl PathUpload {
 
     fn lost(&self) -> PortError {
         let object = format!("volume {}", self.key);
-        let at = self.host.speaking(&object);
-        at.error(PortErrorKind::OutcomeUnknown, "the upload has ended")
+        let context = self.host.speaking(&object);
+        context.error(PortErrorKind::OutcomeUnknown, "the upload has ended")
     }
 
     /// Has libvirt read the image's format, because libvirt did not write the file itself.
@@ -159,8 +162,8 @@ impl UploadSink for PathUpload {
     async fn finish(mut self: Box<Self>) -> PortResult<Option<String>> {
         let (ended_here, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.parts, ended_here));
-        let note = ended(&mut self.writing).await;
-        let note = note.unwrap_or_else(|| Err(self.lost()))?;
+        let ending = ended(&mut self.writing).await;
+        let note = ending.unwrap_or_else(|| Err(self.lost()))?;
         if let Err(error) = self.refresh_pool().await {
             // libvirt refreshes when anything else is created in the pool.
             tracing::debug!(volume = %self.key, %error, "libvirt has not looked at the pool");

@@ -40,9 +40,11 @@ pub(super) fn command(path: &str) -> String {
 /// Like [`command`], with these interpreters and this timeout in seconds without input.
 pub(super) fn with(path: &str, interpreters: &str, deaf: &str) -> String {
     let filled = |script: &str| {
-        let script = script.replace("INTERPRETERS", interpreters);
-        let script = script.replace("DEAF", deaf);
-        quoted(&script.replace("BLOCK", &BLOCK.to_string()))
+        let script = script
+            .replace("INTERPRETERS", interpreters)
+            .replace("DEAF", deaf)
+            .replace("BLOCK", &BLOCK.to_string());
+        quoted(&script)
     };
     let (script, python) = (filled(SCRIPT), filled(include_str!("read.py")));
     format!("exec /bin/sh -c {script} sh {} {python}", quoted(path))

@@ -92,15 +92,15 @@ impl<'a> RepairWalk<'a> {
             streams: HashMap::new(),
             findings: Vec::new(),
             plans: Vec::new(),
-            known_fits: known.is_some_and(|known| known.as_of == 0),
+            known_fits: known.is_some_and(|end| end.as_of == 0),
         };
         walk.all()?;
         Ok(walk)
     }
 
     fn all(&mut self) -> Result<(), JournalError> {
-        let there = self.files.iter().filter(|(_, files)| files.is_there());
-        let firsts: Vec<_> = there.map(|(first, _)| *first).collect();
+        let present = self.files.iter().filter(|(_, files)| files.is_there());
+        let firsts: Vec<_> = present.map(|(first, _)| *first).collect();
         let mut pending = Vec::new();
         for first in firsts {
             let good = self.files.get(&first).and_then(SegmentFiles::good);
@@ -149,8 +149,10 @@ impl<'a> RepairWalk<'a> {
         }
         if !self.begun {
             if header.first > 0 {
-                let header = header.clone();
-                self.front = Some(Front { header, pending });
+                self.front = Some(Front {
+                    header: header.clone(),
+                    pending,
+                });
             }
         } else if header.first > self.next || !pending.is_empty() {
             let hash = header.before.map(|link| link.hash).unwrap_or_default();
@@ -169,8 +171,8 @@ impl<'a> RepairWalk<'a> {
     fn reach(&mut self, link: BatchLink) {
         self.next = link.last.saturating_add(1);
         self.link = Some(link);
-        if let Some(known) = self.known.filter(|known| known.as_of == self.next) {
-            self.known_fits = known.hash == link.hash;
+        if let Some(end) = self.known.filter(|end| end.as_of == self.next) {
+            self.known_fits = end.hash == link.hash;
         }
     }
 
@@ -185,12 +187,12 @@ impl<'a> RepairWalk<'a> {
             }
             Body::Gap(link, _, heads) => {
                 for head in frame::heads(heads) {
-                    let seen = StreamSeen {
+                    let stream_end = StreamSeen {
                         next_seq: head.next_seq,
                         hash: head.hash,
                         findings: self.findings.len(),
                     };
-                    self.streams.insert(head.stream, seen);
+                    self.streams.insert(head.stream, stream_end);
                 }
                 self.reach(link);
             }
@@ -211,8 +213,8 @@ impl<'a> RepairWalk<'a> {
             return;
         };
         let hash = chain::link(peeked.prev, &peeked.stream, peeked.seq, bytes);
-        let before = self.streams.get(&peeked.stream);
-        let (expected, since) = before.map_or((0, 0), |seen| (seen.next_seq, seen.findings));
+        let recorded = self.streams.get(&peeked.stream);
+        let (expected, since) = recorded.map_or((0, 0), |end| (end.next_seq, end.findings));
         if peeked.seq > expected {
             let incomplete = self.findings.get_mut(since..).unwrap_or_default();
             for finding in incomplete.iter_mut().filter(|f| !f.lost.is_empty()) {
@@ -221,12 +223,12 @@ impl<'a> RepairWalk<'a> {
                 }
             }
         }
-        let seen = StreamSeen {
+        let stream_end = StreamSeen {
             next_seq: peeked.seq.saturating_add(1),
             hash,
             findings,
         };
-        self.streams.insert(peeked.stream, seen);
+        self.streams.insert(peeked.stream, stream_end);
     }
 }
 
@@ -238,6 +240,6 @@ fn same_end(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
 }
 
 fn found_name(files: &BTreeMap<Offset, SegmentFiles>, first: Offset) -> String {
-    let files = files.get(&first).and_then(SegmentFiles::good);
-    files.map_or_else(|| FOLDER.to_owned(), |(file, _)| file.name.clone())
+    let segment = files.get(&first).and_then(SegmentFiles::good);
+    segment.map_or_else(|| FOLDER.to_owned(), |(file, _)| file.name.clone())
 }

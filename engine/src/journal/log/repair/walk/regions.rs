@@ -23,6 +23,12 @@ use crate::{
     model::StreamId,
 };
 
+/// A damaged file, and what is wrong with it.
+pub(super) struct DamagedFile {
+    pub(super) name: String,
+    pub(super) why: String,
+}
+
 /// The end of a segment, after its last whole frame, which may be damaged.
 pub(super) struct TornTail {
     pub(super) first: Offset,
@@ -42,14 +48,14 @@ impl RepairWalk<'_> {
         goal: RangeEnd,
         trusted: &[FoundBatch],
         others: &[FoundBatch],
-        (file, why): (String, String),
+        damaged: DamagedFile,
         mut streams: BTreeSet<StreamId>,
         room: Option<usize>,
     ) -> Vec<FillItem> {
         let from = self.next;
         // Only frames without events are lost, such as a part of a base.
-        let none = matches!(goal, RangeEnd::At(to, _) if to <= from);
-        let mut items = if none {
+        let has_no_event = matches!(goal, RangeEnd::At(to, _) if to <= from);
+        let mut items = if has_no_event {
             Vec::new()
         } else {
             fill(from, self.prev(), goal, trusted, others)
@@ -69,8 +75,8 @@ impl RepairWalk<'_> {
             from,
             to: from,
             open_ended,
-            file,
-            why,
+            file: damaged.name,
+            why: damaged.why,
             streams: Vec::new(),
             regained: Vec::new(),
             lost: Vec::new(),
@@ -110,7 +116,10 @@ impl RepairWalk<'_> {
         let (mut aside, mut bases) = (self.names(pending), Vec::new());
         let (mut trusted, mut others) = (Vec::new(), self.offered.to_vec());
         let mut streams = BTreeSet::new();
-        let mut place = (FOLDER.to_owned(), "a segment is missing".to_owned());
+        let mut damaged = DamagedFile {
+            name: FOLDER.to_owned(),
+            why: "a segment is missing".to_owned(),
+        };
         if let Some(tail) = self.tail.take() {
             trusted.extend(batch::in_a_row(&tail.bytes, tail.at).0);
             others.extend(batch::anywhere(&tail.bytes, tail.at, tail.bytes.len()));
@@ -120,8 +129,8 @@ impl RepairWalk<'_> {
                 (position, bases) = (tail.position, tail.bases);
             }
             if tail.bytes.get(tail.at..).is_some_and(is_used) {
-                let why = "its end is not what was written";
-                place = (tail.name, why.to_owned());
+                damaged.name = tail.name;
+                damaged.why = "its end is not what was written".to_owned();
             }
         }
         for batch_first in pending {
@@ -131,19 +140,20 @@ impl RepairWalk<'_> {
                 trusted.extend(batch::in_a_row(&bytes, header::LEN).0);
                 others.extend(batch::anywhere(&bytes, header::LEN, bytes.len()));
                 if let Err(why) = &file.header {
-                    place = (file.name.clone(), why.clone());
+                    damaged.name.clone_from(&file.name);
+                    damaged.why.clone_from(why);
                 }
             }
         }
-        let to = match goal {
-            RangeEnd::At(to, _) => to,
+        let end = match goal {
+            RangeEnd::At(end, _) => end,
             RangeEnd::NotBefore(_) | RangeEnd::Here => Offset::MAX,
         };
-        for (_, files) in self.files.range(first..to) {
+        for (_, files) in self.files.range(first..end) {
             streams.extend(files.streams(0, u32::MAX));
         }
         let finding = self.findings.len();
-        let items = self.fill(goal, &trusted, &others, place, streams, None);
+        let items = self.fill(goal, &trusted, &others, damaged, streams, None);
         self.plans.push(RepairPlan::New(New {
             first,
             before,
@@ -195,8 +205,8 @@ impl RepairWalk<'_> {
         let follows = batches
             .first()
             .is_none_or(|first| first.link.first == self.next && first.link.prev == self.prev());
-        let any = !batches.is_empty() || is_used(head);
-        Ok(follows && any && !rest.is_empty() && !is_used(rest))
+        let is_written = !batches.is_empty() || is_used(head);
+        Ok(follows && is_written && !rest.is_empty() && !is_used(rest))
     }
 
     /// Fills what is missing before the first readable segment, unless a base covers it.
@@ -210,7 +220,7 @@ impl RepairWalk<'_> {
         let (next, link, position) = (self.next, self.link, self.position);
         let streams = std::mem::take(&mut self.streams);
         (self.next, self.link, self.position) = (0, None, 0);
-        let hash = header.before.map(|before| before.hash).unwrap_or_default();
+        let hash = header.before.map(|newest| newest.hash).unwrap_or_default();
         let goal = RangeEnd::At(header.first, hash);
         self.region(goal, &pending, Some(header.position))?;
         (self.next, self.link, self.position) = (next, link, position);
@@ -245,11 +255,11 @@ fn leaves_room(items: &[FillItem], room: usize) -> bool {
 }
 
 fn taken(items: &[FillItem]) -> usize {
-    let taken = items.iter().map(|item| match item {
+    let lengths = items.iter().map(|item| match item {
         FillItem::Batch(batch) => batch.frame_len(),
         FillItem::Gap(_) => 0,
     });
-    taken.sum()
+    lengths.sum()
 }
 
 fn is_used(bytes: &[u8]) -> bool {

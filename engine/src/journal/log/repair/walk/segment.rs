@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{RepairWalk, found_name, regions::TornTail};
+use super::{
+    RepairWalk, found_name,
+    regions::{DamagedFile, TornTail},
+};
 use crate::{
     journal::{
         JournalError, Offset,
@@ -28,8 +31,8 @@ struct OpenSegment<'a> {
     first: Offset,
     header: &'a SegmentHeader,
     bytes: &'a [u8],
-    after: Option<&'a SegmentHeader>,
-    found: &'a [ScannedFrame<'a>],
+    next: Option<&'a SegmentHeader>,
+    frames: &'a [ScannedFrame<'a>],
 }
 
 impl RepairWalk<'_> {
@@ -41,38 +44,37 @@ impl RepairWalk<'_> {
         let Some((name, bytes, spoiled)) = self.read(first)? else {
             return Ok(());
         };
-        let after = self.after(first);
-        let found = frames(&bytes, header);
-        let open = OpenSegment {
+        let next_header = self.after(first);
+        let segment = OpenSegment {
             first,
             header,
             bytes: &bytes,
-            after: after.as_ref(),
-            found: &found,
+            next: next_header.as_ref(),
+            frames: &frames(&bytes, header),
         };
-        let (mut patches, mut end) = self.frames(&open)?;
+        let (mut patches, mut end) = self.frames(&segment)?;
         let position = position_of(header, end);
         self.position = position;
-        match after.as_ref().filter(|after| !after.repaired) {
-            Some(after) if position < after.position => {
-                if self.next == after.first {
-                    let to = place_of(header, after.position);
+        match segment.next.filter(|next| !next.repaired) {
+            Some(next) if position < next.position => {
+                if self.next == next.first {
+                    let gap_end = place_of(header, next.position);
                     let goal = RangeEnd::At(self.next, self.prev());
-                    patches.push(self.patch(&open, end, to, goal)?);
-                    end = to;
+                    patches.push(self.patch(&segment, end, gap_end, goal)?);
+                    end = gap_end;
                     self.position = position_of(header, end);
                 } else {
-                    self.tail = Some(tail(&open, name.clone(), end));
+                    self.tail = Some(tail(&segment, name.clone(), end));
                 }
             }
             Some(_) => {}
             // If what followed the newest segment is lost, its end may be needed or replaced.
             None => {
-                self.tail = Some(tail(&open, name.clone(), end));
+                self.tail = Some(tail(&segment, name.clone(), end));
                 self.tail_is_lost = self.is_not_the_last(first);
             }
         }
-        let replaced = after.is_some() && self.tail.is_some() && self.next == header.first;
+        let replaced = segment.next.is_some() && self.tail.is_some() && self.next == header.first;
         // An archived segment with a block that cannot be unpacked is rewritten, even if that block
         // had no frame.
         if (!patches.is_empty() || spoiled) && !replaced {
@@ -111,75 +113,75 @@ impl RepairWalk<'_> {
     }
 
     /// Reads every frame. Returns the patches for bad ones, and where the frames end.
-    fn frames(&mut self, open: &OpenSegment<'_>) -> Result<(Vec<Patch>, usize), JournalError> {
-        let synced = synced(open.found, open.header, open.after);
-        let (mut patches, mut end, mut at) = (Vec::new(), header::LEN, 0);
-        while let Some(found) = open.found.get(at) {
-            if found.at > end {
-                if position_of(open.header, end) >= synced {
+    fn frames(&mut self, segment: &OpenSegment<'_>) -> Result<(Vec<Patch>, usize), JournalError> {
+        let synced = synced(segment.frames, segment.header, segment.next);
+        let (mut patches, mut end, mut number) = (Vec::new(), header::LEN, 0);
+        while let Some(scanned) = segment.frames.get(number) {
+            if scanned.at > end {
+                if position_of(segment.header, end) >= synced {
                     break;
                 }
-                let (to, next, goal) = self.bad(open, at);
-                patches.push(self.patch(open, end, to, goal)?);
-                (end, at) = (to, next);
+                let (to, next, goal) = self.bad(segment, number);
+                patches.push(self.patch(segment, end, to, goal)?);
+                (end, number) = (to, next);
                 continue;
             }
-            self.take(found)?;
-            end = found.at.saturating_add(found.frame.len);
-            at = at.saturating_add(1);
+            self.take(scanned)?;
+            end = scanned.at.saturating_add(scanned.frame.len);
+            number = number.saturating_add(1);
         }
         Ok((patches, end))
     }
 
-    /// The bad range before frame number `at`: where it ends in the file, the number of the frame that
-    /// follows it, and where its offsets end.
-    fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, RangeEnd) {
-        let found = open.found.get(at..).unwrap_or_default();
-        let begin = found.first().map_or(0, |found| found.at);
-        let linked = found
+    /// The bad range before the frame with this number: where it ends in the file, the number of the
+    /// frame that follows it, and where its offsets end.
+    fn bad(&self, segment: &OpenSegment<'_>, number: usize) -> (usize, usize, RangeEnd) {
+        let frames = segment.frames.get(number..).unwrap_or_default();
+        let begin = frames.first().map_or(0, |first| first.at);
+        let linked = frames
             .iter()
-            .position(|found| found.frame.body.link().is_some());
-        let until = linked.map_or(found.len(), |linked| linked.saturating_add(1));
-        let row = found.get(..until).unwrap_or(found);
-        let one = row.windows(2).all(|pair| match pair {
-            [one, other] => one.at.saturating_add(one.frame.len) == other.at,
+            .position(|scanned| scanned.frame.body.link().is_some());
+        let until = linked.map_or(frames.len(), |linked| linked.saturating_add(1));
+        let row = frames.get(..until).unwrap_or(frames);
+        let is_contiguous = row.windows(2).all(|pair| match pair {
+            [first, second] => first.at.saturating_add(first.frame.len) == second.at,
             _ => true,
         });
         let link = linked
-            .and_then(|linked| found.get(linked))
-            .and_then(|found| Some((found.at, found.frame.body.link()?)));
+            .and_then(|linked| frames.get(linked))
+            .and_then(|scanned| Some((scanned.at, scanned.frame.body.link()?)));
         if let (Some(linked), Some((place, link))) = (linked, link) {
             let goal = RangeEnd::At(link.first, link.prev);
-            return if one {
-                (begin, at, goal)
+            return if is_contiguous {
+                (begin, number, goal)
             } else {
-                (place, at.saturating_add(linked), goal)
+                (place, number.saturating_add(linked), goal)
             };
         }
         let last = row
             .last()
             .map_or(begin, |batch| batch.at.saturating_add(batch.frame.len));
-        match open.after {
+        match segment.next {
             // The lost batches may continue in unreadable segments after this one.
-            Some(after) if self.has_unreadable_between(open.first, after.first) => {
-                if one {
-                    (begin, at, RangeEnd::Here)
+            Some(next) if self.has_unreadable_between(segment.first, next.first) => {
+                if is_contiguous {
+                    (begin, number, RangeEnd::Here)
                 } else {
-                    (last, open.found.len(), RangeEnd::Here)
+                    (last, segment.frames.len(), RangeEnd::Here)
                 }
             }
-            Some(after) => {
-                let hash = after.before.map(|before| before.hash).unwrap_or_default();
-                let goal = RangeEnd::At(after.first, hash);
-                let place = place_of(open.header, after.position);
-                match (one, after.repaired) {
-                    (true, _) if after.repaired || last == place => (begin, at, goal),
-                    (_, true) => (last, open.found.len(), goal),
-                    _ => (place, open.found.len(), goal),
+            Some(next) => {
+                let hash = next.before.map(|newest| newest.hash).unwrap_or_default();
+                let goal = RangeEnd::At(next.first, hash);
+                let place = place_of(segment.header, next.position);
+                match (is_contiguous, next.repaired) {
+                    (true, _) if next.repaired || last == place => (begin, number, goal),
+                    (_, true) => (last, segment.frames.len(), goal),
+                    _ => (place, segment.frames.len(), goal),
                 }
             }
-            None if one => (begin, at, self.open_end(0)),
-            None => (last, open.found.len(), self.open_end(0)),
+            None if is_contiguous => (begin, number, self.open_end(0)),
+            None => (last, segment.frames.len(), self.open_end(0)),
         }
     }
 
@@ -192,22 +194,23 @@ impl RepairWalk<'_> {
     /// Plans the patch that replaces some bytes of a segment, and adds a finding.
     fn patch(
         &mut self,
-        open: &OpenSegment<'_>,
+        segment: &OpenSegment<'_>,
         from: usize,
         to: usize,
         goal: RangeEnd,
     ) -> Result<Patch, JournalError> {
-        let name = found_name(&self.files, open.first);
-        let (mut trusted, _) = batch::in_a_row(open.bytes, from);
-        trusted.extend(self.of_copy(open.first)?);
-        let mut others = batch::anywhere(open.bytes, from, to);
-        others.extend(self.offered.iter().cloned());
-        let streams = self.streams_between(open.first, from, to);
-        let why = "its bytes were changed after they were written";
+        let (mut trusted, _) = batch::in_a_row(segment.bytes, from);
+        trusted.extend(self.of_copy(segment.first)?);
+        let mut untrusted = batch::anywhere(segment.bytes, from, to);
+        untrusted.extend(self.offered.iter().cloned());
+        let streams = self.streams_between(segment.first, from, to);
         let finding = self.findings.len();
         let room = Some(to.saturating_sub(from));
-        let place = (name, why.to_owned());
-        let items = self.fill(goal, &trusted, &others, place, streams, room);
+        let damaged = DamagedFile {
+            name: found_name(&self.files, segment.first),
+            why: "its bytes were changed after they were written".to_owned(),
+        };
+        let items = self.fill(goal, &trusted, &untrusted, damaged, streams, room);
         Ok(Patch {
             from,
             to,
@@ -239,22 +242,22 @@ impl RepairWalk<'_> {
         from: usize,
         to: usize,
     ) -> BTreeSet<StreamId> {
-        let at = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let place = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
         let files = self.files.get(&first);
         files
-            .map(|files| files.streams(at(from), at(to)).collect())
+            .map(|files| files.streams(place(from), place(to)).collect())
             .unwrap_or_default()
     }
 }
 
-fn tail(open: &OpenSegment<'_>, name: String, at: usize) -> TornTail {
+fn tail(segment: &OpenSegment<'_>, name: String, at: usize) -> TornTail {
     TornTail {
-        first: open.first,
+        first: segment.first,
         name,
-        bytes: open.bytes.to_vec(),
+        bytes: segment.bytes.to_vec(),
         at,
-        position: open.header.position,
-        bases: open.found.iter().filter_map(base_of).collect(),
+        position: segment.header.position,
+        bases: segment.frames.iter().filter_map(base_of).collect(),
     }
 }
 
