@@ -214,7 +214,7 @@ impl Control {
         match step {
             None => self.wait_for_entity(id, node, next_attempt),
             Some(Err(failure)) => self.block(id, &node.name, next_attempt, failure),
-            Some(Ok(step)) => self.launch(waiter, run, node, step, attempt, false),
+            Some(Ok(step)) => self.launch(waiter, run, node, step, next_attempt, false),
         }
     }
 

@@ -128,8 +128,9 @@ impl FromStr for AuditAnchor {
     type Err = InvalidHead;
 
     fn from_str(text: &str) -> Result<Self, InvalidHead> {
-        let rest = text.trim().strip_prefix(MARK);
-        let mut words = rest
+        let line = text.trim();
+        let mut words = line
+            .strip_prefix(MARK)
             .ok_or(InvalidHead("it does not begin with `vsiflow-head v1`"))?
             .split_ascii_whitespace();
         let mut word = |key| value(words.next(), key);
@@ -144,7 +145,7 @@ impl FromStr for AuditAnchor {
             },
         };
         // Anything that was not parsed, or is not in its canonical form, was not signed either.
-        if Name::new(head.journal.as_str()).is_ok() && head.to_string() == text {
+        if Name::new(head.journal.as_str()).is_ok() && head.to_string() == line {
             Ok(head)
         } else {
             Err(InvalidHead("something in it was added or cut off"))
