@@ -46,6 +46,8 @@ async fn another_failure_is_recorded() {
         })
         .collect();
     assert_eq!(attempts, [1, 3, 5], "attempts that were only counted count");
+    let told = bench.script.attempts.lock().unwrap().clone();
+    assert_eq!(told, [1, 2, 3, 4, 5], "the step is told the same number");
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,7 +43,8 @@ mod writing;
 #[derive(Default)]
 struct Script {
     next: Mutex<VecDeque<Play>>,
-    attempts: AtomicU32,
+    /// The numbers of the attempts, as the step was told them.
+    attempts: Mutex<Vec<u32>>,
     intents: Mutex<Vec<bool>>,
     hold: Notify,
 }
@@ -76,7 +77,7 @@ impl Step for Act {
     }
 
     async fn run(&self, cx: &StepContext, params: &String) -> Result<Done<String>, Failure> {
-        self.0.attempts.fetch_add(1, Ordering::SeqCst);
+        self.0.attempts.lock().unwrap().push(cx.attempt);
         self.0.intents.lock().unwrap().push(cx.intended_before);
         let play = self.0.next.lock().unwrap().pop_front();
         match play {
@@ -269,7 +270,8 @@ impl Bench {
     }
 
     fn attempts(&self) -> u32 {
-        self.script.attempts.load(Ordering::SeqCst)
+        let attempts = self.script.attempts.lock().unwrap();
+        u32::try_from(attempts.len()).unwrap()
     }
 
     async fn events(&self) -> Vec<Record> {
