@@ -241,7 +241,13 @@ fn bodies_of_a_gigabyte_are_refused_early_and_take_no_memory() {
         .unwrap();
     let large = large.to_str().unwrap();
     let begun = Instant::now();
-    for path in ["/v1/apply", "/v1/plan", "/v1/commands", "/v1/pause"] {
+    for path in [
+        "/v1/apply",
+        "/v1/plan",
+        "/v1/apply-documents",
+        "/v1/commands",
+        "/v1/pause",
+    ] {
         let send = ["--request", "POST", "--upload-file", large];
         let (status, body) = served.curl(&token, path, &send);
         assert_eq!(status, 413, "{path}: {body}");

@@ -1,7 +1,7 @@
 //! `create`: makes VSIs from the command line, without a document.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
+use serde_json::json;
 use vsiflow_tests::{Host, Vsi, Vsiflow, http};
 
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
@@ -143,27 +143,42 @@ fn a_daemon_makes_them_too_of_files_of_the_caller() {
         .exits(0);
     assert_eq!(vsiflow.phase("web"), "Running");
 
-    // A path names a file of the caller. The daemon does not read it, even if it has a file with that path.
+    // A path names a file of the caller. The daemon reads none for it: it takes documents, and no words.
     let own = vsiflow.write("own.yaml", "#cloud-config\nhostname: daemons-own\n");
-    let ask = |name: &str, files: Value| {
-        let words = ["vsiflow", "create", name, "--image", IMAGE, "--user-data"];
-        let mut words = words.map(str::to_owned).to_vec();
-        words.push(own.to_str().unwrap().to_owned());
-        let ask = json!({"args": words, "files": files, "directory": null});
-        let socket = vsiflow.state().join("vsiflow.sock");
-        http::post(&socket, "/v1/commands", &ask).text()
-    };
-    let refused = ask("other", json!([]));
+    let words = [
+        "vsiflow",
+        "create",
+        "other",
+        "--image",
+        IMAGE,
+        "--user-data",
+    ];
+    let mut words = words.map(str::to_owned).to_vec();
+    words.push(own.to_str().unwrap().to_owned());
+    let ask = json!({"args": words, "files": []});
+    let socket = vsiflow.state().join("vsiflow.sock");
+    let refused = http::post(&socket, "/v1/commands", &ask).text();
     assert!(refused.contains("VSI0022"), "{refused}");
     let document = "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {name: other}\nspec: \
                     {imageURL: 'http://images.lab.test:8080/debian-12.qcow2', guest: {type: none}}\n";
-    let content = BASE64_STANDARD.encode(document);
-    let made = ask(
-        "other",
-        json!([{"name": "the command line", "content": content}]),
+    let file = json!({"name": "other.yaml", "content": BASE64_STANDARD.encode(document)});
+    let apply = |only_new: bool| {
+        let documents = json!({"files": [file], "on": "sim"});
+        let request = json!({"documents": documents, "onlyNew": only_new});
+        http::post(&socket, "/v1/apply-documents", &request)
+    };
+    let made = apply(true).is(200).json();
+    assert_eq!(
+        made["objects"][0]["documented"]["change"], "created",
+        "{made}"
     );
-    assert!(made.contains("vsi/other created"), "{made}");
     assert_eq!(vsiflow.vsi("other")["spec"]["guest"]["type"], "none");
+    apply(true).is(409).is_problem("VSI0812");
+    let again = apply(false).is(200).json();
+    assert_eq!(
+        again["objects"][0]["documented"]["change"], "unchanged",
+        "{again}"
+    );
     daemon.terminate();
     daemon.end(60).exits(0);
 }

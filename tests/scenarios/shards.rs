@@ -304,6 +304,41 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
 }
 
 #[test]
+fn documents_for_several_journals_have_one_answer() {
+    let site = ShardsSite::new();
+    let _process = site.serves_all();
+    let file = site.vsiflow.write("all.yaml", &documents(&HOSTS));
+    let file = file.to_str().unwrap();
+    let names = |ran: Ran| -> BTreeSet<String> {
+        let listed = ran.json();
+        let items = listed["items"].as_array().unwrap().iter();
+        let names = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+        names.collect()
+    };
+    let all: BTreeSet<_> = HOSTS.iter().map(|host| format!("vm-{host}")).collect();
+    let planned = site.run(&["plan", "-f", file, "-o", "json"]).exits(1);
+    assert_eq!(names(planned), all);
+    let foretold = site.run(&["apply", "-f", file, "--dry-run", "-o", "json"]);
+    assert_eq!(names(foretold.exits(0)), all);
+    let applied = site.run(&["apply", "-f", file, "--wait", "-o", "json"]);
+    assert_eq!(names(applied.exits(0)), all);
+    assert_eq!(site.vsis(), all_running());
+    let again = site.run(&["plan", "-f", file]).exits(0);
+    again.says("No changes.");
+    site.run(&["apply", "-f", file, "--prune"])
+        .exits(2)
+        .says("VSI0764");
+    let mistaken = documents(&HOSTS).replace("cpus: 1", "cpus: one");
+    let refused = site.apply(&mistaken, &[]).exits(2);
+    assert_eq!(
+        refused.stderr.matches("VSI0604").count(),
+        HOSTS.len(),
+        "{refused:?}"
+    );
+    assert_eq!(site.vsis(), all_running());
+}
+
+#[test]
 fn a_vsi_of_a_command_line_is_made_in_the_journal_of_its_host_and_reached_there() {
     let site = ShardsSite::new();
     let _process = site.serves_all();
@@ -323,12 +358,30 @@ fn a_vsi_of_a_command_line_is_made_in_the_journal_of_its_host_and_reached_there(
     create(&[]).exits(2).says("VSI0607").says("sim:a");
     create(&["--on", "sim:z"]).exits(3).says("sim:z");
     create(&["--dry-run"]).exits(0).says("kind: VirtualServer");
-    create(&["--target", "config=c", "-f", "hosts.yaml"])
-        .exits(2)
-        .says("VSI0764");
     create(&["--target", "config=c", "--wait"]).exits(0);
     let mut expected = all_running();
     expected.push(("web".to_owned(), "Running".to_owned(), "sim:c".to_owned()));
+    assert_eq!(site.vsis(), expected);
+    // A host that only the command describes.
+    let host = documents(&["e"]);
+    let host = site
+        .vsiflow
+        .write("e.yaml", host.split("---").next().unwrap());
+    let described = [
+        "create",
+        "zone",
+        "--image",
+        SIMULATED_IMAGE,
+        "--disk",
+        "100Gi",
+        "--target",
+        "config=e",
+        "-f",
+        host.to_str().unwrap(),
+        "--wait",
+    ];
+    site.run(&described).exits(0);
+    expected.push(("zone".to_owned(), "Running".to_owned(), "sim:e".to_owned()));
     assert_eq!(site.vsis(), expected);
     create(&["--on", "sim:c"]).exits(4).says("VSI0812");
     create(&["--on", "sim:d"]).exits(4).says("VSI0765");

@@ -212,6 +212,11 @@ fn a_change_by_the_api_is_made_by_the_process_that_has_the_journal() {
             .count(),
         2
     );
+    // Documents on hosts of both processes have one answer.
+    for path in ["/v1/plan", "/v1/apply?dryRun=true", "/v1/apply"] {
+        let answer = post(path, &documents(&HOSTS)).is(200).json();
+        assert_eq!(answer["items"].as_array().unwrap().len(), 4, "{answer}");
+    }
     // Errors are the ones of the process that has the VSI.
     let approve = post(&format!("{}/approve", of("vm-d")), "{}");
     approve.is(409).is_problem("VSI0704");

@@ -40,16 +40,44 @@ fn a_second_process_is_refused_and_told_who_is_first() {
     let vsiflow = Vsiflow::simulated();
     let mut first = vsiflow.start_apply(Vsi::named("busy").doing("lab-hang"), &["--wait"]);
     assert!(first.reaches("start_domain", 30), "it ended early");
+    let late = "http://images.lab.test:8080/late.qcow2";
     vsiflow
-        .apply(Vsi::named("late"), &[])
+        .run(&["image", "upload", late])
         .exits(1)
         .says("error[VSI0002]")
         .says(&format!("process {}", first.pid()))
         .says("apply -f")
         .says("does not stay");
     first.kill();
-    let list = vsiflow.run(&["get"]).exits(0).says("busy");
-    list.keeps_quiet_about("late");
+    vsiflow.run(&["get"]).exits(0).says("busy");
+    let images = vsiflow.run(&["get", "image"]).exits(0);
+    images.keeps_quiet_about("late");
+}
+
+#[test]
+fn the_first_process_applies_for_others_and_these_go_on_when_it_ends() {
+    let vsiflow = Vsiflow::simulated();
+    let mut first = vsiflow.start_apply(Vsi::named("busy").doing("lab-hang"), &["--wait"]);
+    assert!(first.reaches("start_domain", 30), "it ended early");
+    let file = vsiflow.write("second.yaml", &Vsi::named("second").to_string());
+    vsiflow
+        .run(&["plan", "-f", file.to_str().unwrap()])
+        .exits(1)
+        .says("vsi/second will be created");
+    let applied = vsiflow.apply(Vsi::named("second"), &["--wait"]);
+    applied.exits(0).says("vsi/second is Running");
+    assert!(!first.has_ended());
+    let mut third = vsiflow.start_apply(Vsi::named("third").doing("lab-hang"), &["--wait"]);
+    assert!(third.reaches("start_domain", 30), "it ended early");
+    first.kill();
+    vsiflow
+        .run(&["delete", "third", "--wait"])
+        .exits(0)
+        .says("deleted");
+    until("the end of the third", 60, || {
+        third.has_ended().then_some(())
+    });
+    vsiflow.run(&["get", "busy"]).exits(0);
 }
 
 #[test]

@@ -331,7 +331,7 @@ const OPERATES: [&str; 22] = [
     "act",
     "maintainHost",
 ];
-const ADMINISTERS: [&str; 23] = [
+const ADMINISTERS: [&str; 25] = [
     "takeVirtualServerSnapshot",
     "restoreVirtualServerSnapshot",
     "deleteVirtualServerSnapshot",
@@ -347,6 +347,8 @@ const ADMINISTERS: [&str; 23] = [
     "deleteVirtualServerQuota",
     "apply",
     "plan",
+    "applyDocuments",
+    "planDocuments",
     "delete",
     "rebuild",
     "scale",

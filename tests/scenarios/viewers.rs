@@ -6,7 +6,7 @@ use vsiflow_tests::{Vsi, Vsiflow, http};
 
 /// Sends a command to a socket as the command line does; returns the whole response.
 fn ask(socket: &Path, arguments: &[&str]) -> String {
-    let ask = serde_json::json!({"args": arguments, "files": [], "directory": null});
+    let ask = serde_json::json!({"args": arguments, "files": []});
     http::post(socket, "/v1/commands", &ask).text()
 }
 

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vsiflow_api::{Api, NoAudits, NoCommands, OWNER, Rights, serve_unix};
+use vsiflow_api::{Api, ApiPorts, OWNER, Rights, serve_unix};
 use vsiflow_engine::{
     clock::SystemClock,
     executor::{By, Tuning},
@@ -177,13 +177,8 @@ async fn provisioned(way: &str, options: &Options, dir: &Path) -> Result<f64> {
     let fleet = open(&state).await?;
     let socket = dir.join("socket");
     let (listener, stop) = (UnixListener::bind(&socket)?, CancellationToken::new());
-    let service = Api::new(
-        fleet.clone(),
-        Arc::new(NoCommands),
-        Arc::new(NoAudits),
-        Arc::default(),
-    )
-    .service(Rights::Everything);
+    let service =
+        Api::new(fleet.clone(), ApiPorts::default(), Arc::default()).service(Rights::Everything);
     let service = TowerToHyperService::new(service);
     let serving = tokio::spawn(serve_unix(listener, service, OWNER, stop.clone()));
     let watcher = watcher(way, options.readers, &socket)?;

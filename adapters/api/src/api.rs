@@ -29,8 +29,8 @@ use self::{
     watchers::Watchers,
 };
 use crate::{
-    Caller, Commands, ForwardedAnswer, ForwardedRequest, JournalAudits, Problem,
-    commands::NoCommands, service::NoAudits,
+    Caller, Commands, DocumentWork, ForwardedAnswer, ForwardedRequest, JournalAudits, NoDocuments,
+    Problem, SetAnswer, SetWork, commands::NoCommands, service::NoAudits,
 };
 
 /// Answers requests. Clones share the state; running commands end when the last clone is dropped.
@@ -87,6 +87,13 @@ pub trait JournalSet: Send + Sync + 'static {
         request: ForwardedRequest,
     ) -> Result<ForwardedAnswer, Problem>;
 
+    /// Has the journals that documents concern do their parts. Journal 0 decides first if hosts are chosen, quotas count or
+    /// members are made.
+    ///
+    /// # Errors
+    /// If the documents cannot be read, or are not for a set.
+    async fn carry_out(&self, work: SetWork<'_>) -> Result<SetAnswer, Problem>;
+
     /// Records an event of a console in a journal, by its number.
     ///
     /// # Errors
@@ -108,10 +115,29 @@ enum Source {
     Stored,
 }
 
+/// What the composition of the program does for requests. The default does nothing of it.
+pub struct ApiPorts {
+    /// Runs command lines.
+    pub commands: Arc<dyn Commands>,
+    /// Reads the journal as it is stored.
+    pub audits: Arc<dyn JournalAudits>,
+    /// Reads documents, and applies them.
+    pub documents: Arc<dyn DocumentWork>,
+}
+
+impl Default for ApiPorts {
+    fn default() -> Self {
+        Self {
+            commands: Arc::new(NoCommands),
+            audits: Arc::new(NoAudits),
+            documents: Arc::new(NoDocuments),
+        }
+    }
+}
+
 struct Inner {
     source: Source,
-    commands: Arc<dyn Commands>,
-    audits: Arc<dyn JournalAudits>,
+    ports: ApiPorts,
     turns: Turns,
     watchers: Watchers,
     consoles: ConsoleRegistry,
@@ -137,67 +163,47 @@ impl Tasks {
 }
 
 impl Api {
-    /// Answers from that fleet, has commands run by `commands`, and the stored journal read by `audits`.
-    /// Views of its past come from `moments`, which the commands share.
-    pub fn new(
-        fleet: Fleet,
-        commands: Arc<dyn Commands>,
-        audits: Arc<dyn JournalAudits>,
-        moments: Arc<Moments>,
-    ) -> Self {
+    /// Answers from that fleet. Views of its past come from `moments`, which the commands share.
+    pub fn new(fleet: Fleet, ports: ApiPorts, moments: Arc<Moments>) -> Self {
         let source = Source::Journal {
             fleets: Arc::new(fleet.into()),
             number: None,
         };
-        Self::of(source, commands, audits, moments)
+        Self::of(source, ports, moments)
     }
 
     /// Answers requests that inspect the stored journal, for the process that reads it, and no others.
     pub fn of_stored(audits: Arc<dyn JournalAudits>) -> Self {
-        Self::of(Source::Stored, Arc::new(NoCommands), audits, Arc::default())
+        let ports = ApiPorts {
+            audits,
+            ..ApiPorts::default()
+        };
+        Self::of(Source::Stored, ports, Arc::default())
     }
 
     /// Answers requests of the service from these fleets, for the process that opened them.
     /// `number` is that of the journal in a set, if it is opened alone.
-    pub fn of_fleets(fleets: Arc<Fleets>, number: Option<u16>) -> Self {
-        let source = Source::Journal { fleets, number };
-        Self::of(
-            source,
-            Arc::new(NoCommands),
-            Arc::new(NoAudits),
-            Arc::default(),
-        )
-    }
-
-    /// Answers from all journals of a set, has commands run by `commands`, and the stored journals read by `audits`.
-    pub fn of_set(
-        set: Arc<dyn JournalSet>,
-        commands: Arc<dyn Commands>,
-        audits: Arc<dyn JournalAudits>,
+    pub fn of_fleets(
+        fleets: Arc<Fleets>,
+        number: Option<u16>,
+        documents: Arc<dyn DocumentWork>,
     ) -> Self {
-        Self::of(Source::Set(set), commands, audits, Arc::default())
+        let ports = ApiPorts {
+            documents,
+            ..ApiPorts::default()
+        };
+        Self::of(Source::Journal { fleets, number }, ports, Arc::default())
     }
 
-    /// Answers requests of the service from all journals of a set, for the process of one command.
-    pub fn of_journals(set: Arc<dyn JournalSet>) -> Self {
-        Self::of(
-            Source::Set(set),
-            Arc::new(NoCommands),
-            Arc::new(NoAudits),
-            Arc::default(),
-        )
+    /// Answers from all journals of a set. For the process of one command, the ports may be those that do nothing.
+    pub fn of_set(set: Arc<dyn JournalSet>, ports: ApiPorts) -> Self {
+        Self::of(Source::Set(set), ports, Arc::default())
     }
 
-    fn of(
-        source: Source,
-        commands: Arc<dyn Commands>,
-        audits: Arc<dyn JournalAudits>,
-        moments: Arc<Moments>,
-    ) -> Self {
+    fn of(source: Source, ports: ApiPorts, moments: Arc<Moments>) -> Self {
         let inner = Inner {
             source,
-            commands,
-            audits,
+            ports,
             turns: Turns::default(),
             watchers: Watchers::default(),
             consoles: ConsoleRegistry::default(),
@@ -221,7 +227,7 @@ impl Api {
             Source::Journal { fleets, .. } => Ok(fleets.decides()),
             Source::Set(_) => {
                 let why = "it works on one journal";
-                let remedy = "name one journal of the set, or use the command that does it: POST /v1/commands";
+                let remedy = "name one journal of the set, or use the command that does it";
                 Err(of_one_journal(why, remedy))
             }
             Source::Stored => Err(unopened()),
@@ -291,11 +297,15 @@ impl Api {
     }
 
     pub(crate) fn commands(&self) -> &Arc<dyn Commands> {
-        &self.inner.commands
+        &self.inner.ports.commands
+    }
+
+    pub(crate) fn documents(&self) -> &dyn DocumentWork {
+        &*self.inner.ports.documents
     }
 
     pub(crate) fn audits(&self) -> &dyn JournalAudits {
-        &*self.inner.audits
+        &*self.inner.ports.audits
     }
 
     pub(crate) fn turns(&self) -> &Turns {

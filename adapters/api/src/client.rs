@@ -17,8 +17,8 @@ use crate::{CommandLine, CommandRequest, DaemonAddress, Problem, wire::protocol}
 const MAX_LINE_LEN: usize = 1024 * 1024;
 /// How many characters are shown of an answer that is no problem.
 const SHOWN_LEN: usize = 200;
-/// The maximum length of a problem, in bytes.
-const MAX_PROBLEM_LEN: usize = 256 * 1024;
+/// The maximum length of a problem, in bytes: with the findings about a thousand documents.
+const MAX_PROBLEM_LEN: usize = 32 * 1024 * 1024;
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]

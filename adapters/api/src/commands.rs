@@ -1,8 +1,8 @@
 //! The port that runs command lines, and the format of requests and answers.
 //!
 //! ```text
-//! → {"args": ["vsiflow", "plan", "-f", "web.yaml"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
-//! ← {"stdout": "No changes.\n"}
+//! → {"args": ["vsiflow", "adopt", "web", "-f", "host.yaml"], "files": [{"name": "host.yaml", "content": BASE64}]}
+//! ← {"stdout": "vsi/web is adopted without changes\n"}
 //!   {"stderr": "warning: …\n"}
 //!   {"exit": 0}
 //! ```
@@ -21,9 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vsiflow_engine::model::{Actor, Who};
-use vsiflow_workflows::spec::Directory;
 
-use crate::{Caller, Problem};
+use crate::{Caller, Problem, SentFile};
 
 /// A command line and the files that it names, as they go over the wire.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,25 +32,10 @@ pub struct CommandRequest {
     pub args: Vec<String>,
     /// The files that it reads, which its caller read.
     #[serde(default)]
-    pub files: Vec<CommandFile>,
-    /// The caller's directory that the files are in, where that is the only one it named.
-    #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
-    pub directory: Option<Directory>,
+    pub files: Vec<SentFile>,
     /// Whether trees are to be drawn in ASCII.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ascii: bool,
-}
-
-/// A file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct CommandFile {
-    /// As the caller named it.
-    pub name: String,
-    /// Its bytes, in base64.
-    #[serde(with = "base64_bytes")]
-    #[schemars(with = "String")]
-    pub content: Vec<u8>,
 }
 
 /// A line of the answer.

@@ -26,12 +26,12 @@ use crate::{
     api::Api,
     body,
     commands::base64_bytes,
-    routes,
+    routes::RequestLimits,
     service::{IsRepeated, journal_of},
 };
 
-/// The maximum length of an answer's body, in bytes.
-const MAX_ANSWER_LEN: u64 = 1024 * 1024;
+/// The maximum length of an answer's body, in bytes: plans of a thousand documents.
+const MAX_ANSWER_LEN: u64 = 32 * 1024 * 1024;
 
 /// A request for another process to answer.
 #[derive(Clone, Serialize, Deserialize)]
@@ -136,7 +136,9 @@ impl ForwardedRequest {
             method: head.method.to_string(),
             target: head.uri.to_string(),
             content_type: content_type.map(str::to_owned),
-            body: body::whole(body, routes::MAX_LEN).await?.to_vec(),
+            body: body::whole(body, RequestLimits::SHORT.longest())
+                .await?
+                .to_vec(),
             actor: caller.actor,
             rights: caller.rights,
             is_repeatable: false,
@@ -177,6 +179,11 @@ impl ForwardedRequest {
 }
 
 impl ForwardedAnswer {
+    /// Whether the request was answered, and not refused.
+    pub fn is_success(&self) -> bool {
+        self.status == StatusCode::OK.as_u16()
+    }
+
     /// The answer to a request of the service.
     pub(crate) fn answer_to<R: ServiceRequest>(self) -> Result<R::Answer, Problem> {
         let unreadable = |error| Problem::defect(&error);

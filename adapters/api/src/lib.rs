@@ -53,7 +53,7 @@ mod v1;
 pub mod wire;
 
 pub use api::{
-    Api, JournalSet,
+    Api, ApiPorts, JournalSet,
     consoles::NoConsole,
     moments::{MomentError, Moments},
     places::{Place, PlaceLimits, Places},
@@ -62,8 +62,7 @@ pub use browser::BrowserListener;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
 pub use commands::{
-    CallerCommand, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest, Commands,
-    NoCommands,
+    CallerCommand, CommandEnd, CommandLine, CommandOutput, CommandRequest, Commands, NoCommands,
 };
 pub use forwarded::{ForwardedAnswer, ForwardedRequest};
 pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
@@ -71,17 +70,21 @@ pub use openapi::document;
 pub use place::DaemonAddress;
 pub use problem::Problem;
 pub use refused_tokens::refused_tokens;
+pub use routes::RequestLimits;
 pub use service::{
-    Act, ActAnswer, ActEffect, ActRequest, ActedObject, AnchorRequest, AsOf, AwaitedObject,
-    AwaitedOutcome, BootEvidence, BootEvidenceRequest, ConsoleLogPiece, ConsoleLogRequest,
-    CordonMembersRequest, DaemonError, DeleteRequest, DeletionTarget, DescribeRequest,
-    DescribedObject, DiffRequest, Differences, DrawnObject, EventsRequest, GraphRequest, HostAct,
-    JournalAnchor, JournalAnchors, JournalAudits, JournalUse, ListedObjects, MaintainHostRequest,
-    NoAudits, ObjectOutcome, ObjectOutcomes, Operation, OutcomesRequest, OverviewRequest,
-    PlanRestorationRequest, PlannedRestoration, RebuildRequest, RebuildTarget, RefreshRequest,
-    RefreshedHosts, RemovedEvents, ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals,
-    Restoration, RestoreSnapshotRequest, RetainedOnHost, RollbackPoolRequest, ScaleRequest,
-    ServiceRequest, StoredEvidence, TableRequest, UnreachableHost, VerifiedJournal,
+    Act, ActAnswer, ActEffect, ActRequest, ActedObject, AnchorRequest, ApplyRequest, AsOf,
+    AwaitedObject, AwaitedOutcome, BootEvidence, BootEvidenceRequest, BundleFile, ConsoleLogPiece,
+    ConsoleLogRequest, CordonMembersRequest, DaemonError, DeleteRequest, DeletionTarget,
+    DescribeRequest, DescribedObject, DiffRequest, Differences, DocumentNotes, DocumentUse,
+    DocumentWork, DocumentedChange, DrawnObject, EventsRequest, Foreseen, ForeseenWork,
+    GraphRequest, HostAct, JournalAnchor, JournalAnchors, JournalAudits, JournalPart, JournalUse,
+    ListedObjects, MaintainHostRequest, NoAudits, NoDocuments, ObjectOutcome, ObjectOutcomes,
+    Operation, OutcomesRequest, OverviewRequest, PlanRequest, PlanRestorationRequest,
+    PlannedDocuments, PlannedRestoration, Preparation, PrunedObject, ReadDocuments, RebuildRequest,
+    RebuildTarget, RefreshRequest, RefreshedHosts, RemovedEvents, ReplayRequest, ReplaySummary,
+    ReplayedJournal, ReplayedJournals, Restoration, RestoreSnapshotRequest, RetainedOnHost,
+    RollbackPoolRequest, ScaleRequest, SentDocuments, SentFile, ServiceRequest, SetAnswer, SetWork,
+    StoredEvidence, TableRequest, UnreachableHost, UnusedNetwork, VerifiedJournal,
     VerifiedJournals, VerifyRequest, call_daemon,
 };
 pub use session_right::{RightCheck, SessionRight};

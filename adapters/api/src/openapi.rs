@@ -162,6 +162,7 @@ mod tests {
         let expected = [
             "act",
             "apply",
+            "applyDocuments",
             "cordonMembers",
             "delete",
             "describeObject",
@@ -175,6 +176,7 @@ mod tests {
             "listObjects",
             "maintainHost",
             "plan",
+            "planDocuments",
             "planRestoration",
             "readConsoleLog",
             "readVirtualServerGroupOutput",

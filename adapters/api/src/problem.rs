@@ -12,7 +12,10 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Failure;
-use vsiflow_workflows::fleet::{ErrorKind, FleetError};
+use vsiflow_workflows::{
+    fleet::{ErrorKind, FleetError},
+    spec::{Diagnostic, DiagnosticSeverity, Diagnostics},
+};
 
 use crate::described;
 
@@ -37,6 +40,9 @@ pub struct Problem {
     pub object: String,
     /// What the user can do.
     pub remedy: String,
+    /// The mistakes in documents, each with its place and remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Diagnostic>,
 }
 
 /// Error code: another request changed the object at the same moment.
@@ -141,6 +147,21 @@ impl Problem {
             "this socket is read-only",
             "use the socket of the state directory, or ask the operator of vsiflow; `docs/reference/daemon.md` lists what a viewer may do",
         )
+    }
+}
+
+/// The code is that of the first mistake.
+impl From<Diagnostics> for Problem {
+    fn from(diagnostics: Diagnostics) -> Self {
+        let mut mistakes = diagnostics.0.iter();
+        let first = mistakes.find(|one| one.severity == DiagnosticSeverity::Error);
+        let code = first.map_or("VSI0201", |mistake| &mistake.code);
+        let remedy = "correct the documents; each line names one mistake and its remedy";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self {
+            findings: diagnostics.0.clone(),
+            ..Self::new(status, code, diagnostics.to_string(), remedy)
+        }
     }
 }
 

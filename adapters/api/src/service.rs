@@ -12,6 +12,8 @@
 //! POST /v1/console-log, /v1/boot-evidence
 //!                     what a guest wrote to its console, piece by piece; what is stored of a failed boot
 //! POST /v1/overview   VSIs, steps that are not done, uploads and hosts, as they are now
+//! POST /v1/plan-documents, /v1/apply-documents
+//!                     what documents would change, and that objects are brought to what they describe
 //! POST /v1/act        power, retry, cancel and approve
 //! POST /v1/delete, /v1/rebuild
 //!                     what destroys: deletion, and boot disks that are made anew
@@ -34,14 +36,18 @@
 mod acted;
 mod acting;
 mod agreed;
+mod applying;
 mod audit;
 mod console_log;
 mod deleting;
 mod diff;
+mod documented;
+mod documents;
 mod events;
 mod maintenance;
 mod outcomes;
 mod overview;
+mod planning;
 mod pools;
 mod reading;
 mod rebuilding;
@@ -59,7 +65,7 @@ use aide::{
 };
 use axum::{
     Extension, Json,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     middleware,
     response::{IntoResponse, Response},
 };
@@ -73,6 +79,7 @@ pub(crate) use self::acted::journal_of;
 pub use self::{
     acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost},
     acting::{Act, ActRequest},
+    applying::ApplyRequest,
     audit::{
         AnchorRequest, JournalAnchor, JournalAnchors, JournalAudits, NoAudits, RemovedEvents,
         ReplayRequest, ReplaySummary, ReplayedJournal, ReplayedJournals, VerifiedJournal,
@@ -83,10 +90,18 @@ pub use self::{
     },
     deleting::{DeleteRequest, DeletionTarget},
     diff::{DiffRequest, Differences},
+    documented::{
+        DocumentNotes, DocumentedChange, Foreseen, ForeseenWork, PrunedObject, UnusedNetwork,
+    },
+    documents::{
+        BundleFile, DocumentUse, DocumentWork, JournalPart, NoDocuments, Preparation,
+        ReadDocuments, SentDocuments, SentFile, SetAnswer, SetWork,
+    },
     events::{DrawnObject, EventsRequest, GraphRequest},
     maintenance::{HostAct, MaintainHostRequest},
     outcomes::{AwaitedObject, AwaitedOutcome, ObjectOutcome, ObjectOutcomes, OutcomesRequest},
     overview::OverviewRequest,
+    planning::{PlanRequest, PlannedDocuments},
     pools::{CordonMembersRequest, RollbackPoolRequest, ScaleRequest},
     reading::{AsOf, DescribeRequest, DescribedObject, ListedObjects, TableRequest},
     rebuilding::{RebuildRequest, RebuildTarget},
@@ -99,6 +114,7 @@ use crate::{
     api::{Api, places::Place},
     caller,
     json_body::JsonBody,
+    routes::RequestLimits,
     v1::about,
 };
 
@@ -118,6 +134,8 @@ pub struct Operation {
 pub enum JournalUse {
     /// It opens the fleets, and records nothing.
     Read,
+    /// As `Read`, but in a set of journals the processes that have them answer.
+    Ask,
     /// It opens the fleets, and records something.
     Record,
     /// As `Record`, and work on hosts follows.
@@ -139,6 +157,9 @@ pub trait ServiceRequest:
 
     /// The rights that every such request needs. They are checked before the request is read.
     const NEEDS: Rights;
+
+    /// How long it may be, and how long its answer may take to begin.
+    const LIMITS: RequestLimits = RequestLimits::SHORT;
 
     /// The rights that this one needs.
     fn needs(&self) -> Rights {
@@ -227,6 +248,8 @@ pub(crate) fn routes() -> ApiRouter<Api> {
         .merge(route_of::<BootEvidenceRequest>())
         .merge(route_of::<OverviewRequest>())
         .merge(route_of::<RefreshRequest>())
+        .merge(route_of::<PlanRequest>())
+        .merge(route_of::<ApplyRequest>())
         .merge(route_of::<ActRequest>())
         .merge(route_of::<DeleteRequest>())
         .merge(route_of::<RebuildRequest>())
@@ -247,6 +270,10 @@ fn route_of<R: ServiceRequest>() -> ApiRouter<Api> {
     let Operation { id, path, summary } = R::OPERATION;
     let answers = post_with(answer::<R>, about(id, "service", summary));
     let route = ApiRouter::new().api_route(path, answers);
+    let limited = middleware::from_fn(|request, next| R::LIMITS.hold(request, next));
+    let route = route
+        .route_layer(DefaultBodyLimit::disable())
+        .route_layer(limited);
     match R::NEEDS {
         Rights::Look => route,
         Rights::Operate => route.route_layer(middleware::from_fn(caller::may_operate)),

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use vsiflow_api::{AwaitedOutcome, MomentError, Problem};
 use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
-use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
+use vsiflow_workflows::{
+    fleet::{ErrorKind, FleetError, Verdict},
+    spec::{Diagnostic, Diagnostics},
+};
 
 /// The result of a command.
 pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;
@@ -87,6 +90,8 @@ pub(crate) struct ExitProblem {
     pub(crate) host: String,
     pub(crate) object: String,
     pub(crate) remedy: String,
+    /// The mistakes in documents, which are shown instead of the message.
+    pub(crate) findings: Vec<Diagnostic>,
 }
 
 impl ExitProblem {
@@ -99,6 +104,7 @@ impl ExitProblem {
             host: String::new(),
             object: String::new(),
             remedy: remedy.to_owned(),
+            findings: Vec::new(),
         }
     }
 
@@ -137,6 +143,7 @@ impl ExitProblem {
             host: failure.host.to_string(),
             object: failure.object.to_string(),
             remedy: failure.remedy.to_string(),
+            findings: Vec::new(),
         }
     }
 }
@@ -191,7 +198,14 @@ impl From<Problem> for ExitProblem {
             host: problem.host,
             object: problem.object,
             remedy: problem.remedy,
+            findings: problem.findings,
         }
+    }
+}
+
+impl From<Diagnostics> for ExitProblem {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Problem::from(diagnostics).into()
     }
 }
 

@@ -14,15 +14,18 @@
 
 mod actor;
 mod args;
+mod bundle_file;
 mod command;
 mod complete;
 mod compose;
 mod daemon;
+mod documents;
 mod ending;
 mod exit;
 mod folder;
 mod inspection;
 mod journal_file;
+mod key_file;
 mod membership;
 mod metrics;
 mod off_runtime;

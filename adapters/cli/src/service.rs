@@ -10,13 +10,14 @@ use std::{io, sync::Arc};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{
-    Api, Caller, ConsoleLogRequest, DaemonAddress, DaemonError, JournalUse, Problem, Rights,
-    ServiceRequest, TableRequest, call_daemon,
+    Api, ApiPorts, Caller, ConsoleLogRequest, DaemonAddress, DaemonError, DocumentWork, JournalUse,
+    NoDocuments, Problem, Rights, ServiceRequest, TableRequest, call_daemon,
 };
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::{
     fleet::{ConsoleLog, Fleets, LogChunk},
     kinds::{ObjectKind, ObjectRow, TableQuery},
+    spec::Resolved,
 };
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     daemon::{
         self, RETRY_DELAY, SILENT, Silence, TIMEOUT, VIEW_SILENT, silent, unanswered_view_socket,
     },
+    documents::JournalDocuments,
     exit::{Exit, ExitProblem, IN_USE},
     inspection::Inspection,
     shards::CommandSet,
@@ -64,11 +66,16 @@ pub(crate) async fn call_all<R: ServiceRequest + Clone>(
 /// As the request says.
 pub(crate) async fn call_on<R: ServiceRequest>(
     app: &App,
+    common: &Common,
     request: R,
 ) -> Result<R::Answer, ExitProblem> {
     let fleets = Arc::new(Fleets::from(app.fleet.clone()));
-    let api = Api::of_fleets(fleets, None);
+    let api = Api::of_fleets(fleets, None, documents_of(app, common));
     Ok(Box::pin(api.call(&owner(), request)).await?)
+}
+
+fn documents_of(app: &App, common: &Common) -> Arc<dyn DocumentWork> {
+    Arc::new(JournalDocuments::of_member(app.clone(), common, None))
 }
 
 /// The objects of a kind that a query asks for, as rows.
@@ -184,6 +191,19 @@ impl ServiceSession {
         }
     }
 
+    /// The journal that a command has opened, with a desired state that requests with documents mean.
+    pub(crate) fn with_state(app: App, common: &Common, resolved: Resolved) -> Self {
+        let fleets = Arc::new(Fleets::from(app.fleet.clone()));
+        let documents = JournalDocuments::worked_out(app.clone(), common, resolved);
+        Self::Here {
+            api: Api::of_fleets(fleets.clone(), None, Arc::new(documents)),
+            apps: vec![app],
+            fleets,
+            caller: owner(),
+            works: true,
+        }
+    }
+
     /// Reads the journal as it is stored.
     async fn inspecting(common: &Common) -> Result<Self, ExitProblem> {
         let inspection = Arc::new(Inspection::at(common).await?);
@@ -200,13 +220,16 @@ impl ServiceSession {
         let fleets = App::all_fleets(&apps)?.with_unheld(unheld(common).await?);
         let fleets = Arc::new(fleets);
         let number = common.shard.as_ref().map(|shard| shard.number);
-        let is_changed = matches!(usage, JournalUse::Record | JournalUse::Work);
+        let documents = match apps.first() {
+            Some(app) => documents_of(app, common),
+            None => Arc::new(NoDocuments),
+        };
         let api = match &common.set {
-            Some(place) if is_changed => {
-                let set = CommandSet::new(place.clone(), fleets.clone()).await?;
-                Api::of_journals(Arc::new(set))
+            Some(place) if usage != JournalUse::Read => {
+                let set = CommandSet::new(place.clone(), common, fleets.clone()).await?;
+                Api::of_set(Arc::new(set), ApiPorts::default())
             }
-            _ => Api::of_fleets(fleets.clone(), number),
+            _ => Api::of_fleets(fleets.clone(), number, documents),
         };
         Ok(Self::Here {
             apps,
@@ -225,6 +248,11 @@ impl ServiceSession {
             } => apps.first(),
             _ => None,
         }
+    }
+
+    /// Whether it shows journals as they were when it began, because other processes change them.
+    pub(crate) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Here { works: false, .. })
     }
 
     /// Has a request answered.

@@ -12,7 +12,6 @@ use vsiflow_workflows::spec::{
     VirtualServerSpec, VsiSpec,
 };
 
-use crate::diagnostic::{Diagnostic, DiagnosticSeverity};
 use crate::hints::closest;
 use crate::kubevirt::{self, Foreign};
 use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip};
@@ -21,6 +20,7 @@ use crate::node::{Value, YamlNode};
 use crate::read::read;
 use crate::source::{DocumentSource, SourcePosition};
 use crate::substitute;
+use vsiflow_workflows::spec::{Diagnostic, DiagnosticSeverity};
 
 /// A list may hold documents, and a list may hold lists. Deeper nesting is refused.
 const MAX_LIST_DEPTH: usize = 2;

@@ -5,9 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use vsiflow_workflows::spec::ProblemCode;
-
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use vsiflow_workflows::spec::{Diagnostic, Diagnostics, ProblemCode};
 
 /// The size limit of a file: 4 MiB.
 pub const LARGEST_FILE: u64 = 4 << 20;

@@ -25,7 +25,6 @@
 //! [`Documents`]: vsiflow_workflows::spec::Documents
 
 mod de;
-pub mod diagnostic;
 mod directory;
 mod document;
 mod fault;
@@ -46,9 +45,9 @@ mod split;
 mod substitute;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};
 pub use directory::directory;
 pub use input::{Input, InputText, LARGEST_FILE, gather, is_manifest, manifests, read_folder};
 pub use kubevirt::KubevirtTarget;
 pub use load::{Loaded, MAX_DOCUMENTS, load, load_for, load_text, load_up_to};
 pub use parts::{DocumentPart, parts};
+pub use vsiflow_workflows::spec::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};

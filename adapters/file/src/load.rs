@@ -6,7 +6,6 @@ use vsiflow_workflows::spec::{
     Documents, FieldPath, HostSettings, Problem, ProblemCode, Resolved, host, resolve::resolve,
 };
 
-use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics};
 use crate::document::DocumentCollector;
 use crate::input::{self, Input, InputText};
 use crate::kubevirt::{self, KubevirtTarget};
@@ -15,6 +14,7 @@ use crate::redact::{HIDDEN, lines, secrets, suspects};
 use crate::source::{DocumentSource, SourcePosition};
 use crate::split::{Chunk, split, without_marks};
 use crate::yaml::{YamlError, parse};
+use vsiflow_workflows::spec::{Diagnostic, DiagnosticSeverity, Diagnostics};
 
 /// How many documents one apply may have, including items of lists.
 pub const MAX_DOCUMENTS: usize = 1000;

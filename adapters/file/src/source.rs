@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
-use crate::diagnostic::{Diagnostic, Snippet};
 use crate::kubevirt::origin::{OriginPaths, TranslatedPath};
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
+use vsiflow_workflows::spec::{Diagnostic, Snippet};
 
 /// How many characters of a line are shown.
 const WIDEST: usize = 100;

@@ -1,10 +1,11 @@
 //! The directory that documents were applied from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A directory of documents. Objects that were applied from it and have no document there any more may
 /// be pruned; objects of other directories are not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its absolute path, without links.
     pub path: String,

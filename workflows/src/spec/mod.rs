@@ -10,6 +10,7 @@ mod attach;
 pub mod data_disk;
 pub mod definitions;
 pub mod desired;
+mod diagnostic;
 pub mod directory;
 pub mod disk_source;
 pub mod documents;
@@ -63,6 +64,7 @@ pub use desired::{
     DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredGuest, DesiredImage, DesiredMachine,
     DesiredReady, DesiredVsi, DiskOrigin, FieldChange,
 };
+pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};
 pub use directory::Directory;
 pub use disk_source::DataDiskSource;
 pub use documents::{Document, Documents, KeyValues};

@@ -1,5 +1,4 @@
-//! Runs a command through the port, with its output as lines, or collected for an answer of another
-//! form.
+//! Runs a command through the port, with its output as lines.
 //!
 //! If the caller disconnects, the command continues until it would print. Unread output waits in the command's
 //! channel, not here.
@@ -9,9 +8,9 @@ use http::StatusCode;
 use tokio::{sync::mpsc, task::spawn_blocking};
 use vsiflow_engine::low_priority;
 
-use super::{CallerCommand, CommandEnd, CommandLine, CommandRequest};
+use super::{CallerCommand, CommandLine};
 use crate::{
-    Caller, Problem, Rights,
+    Problem,
     api::{Api, places::Place},
 };
 
@@ -53,13 +52,6 @@ async fn forward_output(
     }
 }
 
-/// The collected output of a command.
-pub(crate) struct Printed {
-    pub(crate) out: Vec<u8>,
-    pub(crate) err: Vec<u8>,
-    pub(crate) end: CommandEnd,
-}
-
 /// The rights that a command needs. Its command line is the caller's: the caller takes a place for a request, and a
 /// thread of low priority parses it.
 ///
@@ -77,37 +69,6 @@ pub(crate) async fn check(api: &Api, place: Place, args: &[String]) -> Result<()
         Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
     };
     parsed.await.unwrap_or_else(ended)
-}
-
-/// Runs a command to its end and collects its output.
-pub(crate) async fn collect(
-    api: &Api,
-    caller: &Caller,
-    request: CommandRequest,
-) -> Result<Printed, Problem> {
-    if caller.rights < Rights::Everything {
-        return Err(caller.refused());
-    }
-    let place = api.turns().request(caller).await?;
-    check(api, place, &request.args).await?;
-    let _turn = api.turns().command(caller).await?;
-    let command = CallerCommand {
-        request,
-        caller: caller.clone(),
-    };
-    let (output, mut printed) = mpsc::channel(LINES);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let gather = async {
-        while let Some((to_err, bytes)) = printed.recv().await {
-            if to_err {
-                err.extend(bytes)
-            } else {
-                out.extend(bytes)
-            }
-        }
-    };
-    let (end, ()) = tokio::join!(api.commands().run(command, output), gather);
-    Ok(Printed { out, err, end })
 }
 
 fn line(line: &CommandLine) -> Bytes {

@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 };
 
 use super::*;
-use crate::{ForwardedAnswer, ForwardedRequest, JournalSet, NoAudits, NoCommands};
+use crate::{ApiPorts, ForwardedAnswer, ForwardedRequest, JournalSet, SetAnswer, SetWork};
 
 /// A set whose journals cannot be read; counts who tries.
 #[derive(Default)]
@@ -41,6 +41,10 @@ impl JournalSet for ClosedSet {
         closed(&self.readings_of_all)
     }
 
+    async fn carry_out(&self, _: SetWork<'_>) -> Result<SetAnswer, Problem> {
+        Err(Problem::busy("nothing is carried out here"))
+    }
+
     async fn note_console(&self, _: u16, _: ConsoleNote, _: By) -> Result<(), FleetError> {
         Ok(())
     }
@@ -49,8 +53,7 @@ impl JournalSet for ClosedSet {
 #[tokio::test]
 async fn a_wrong_token_has_no_other_journal_read_than_that_of_the_tokens() {
     let set = Arc::<ClosedSet>::default();
-    let service =
-        Api::of_set(set.clone(), Arc::new(NoCommands), Arc::new(NoAudits)).token_service();
+    let service = Api::of_set(set.clone(), ApiPorts::default()).token_service();
     let token = Token::new("0123456789ab", Secret::new("0".repeat(64)), b"other").text();
     let requests = [
         None,
@@ -93,6 +96,10 @@ impl JournalSet for SlowSet {
         Err(Problem::busy("nothing is answered here"))
     }
 
+    async fn carry_out(&self, _: SetWork<'_>) -> Result<SetAnswer, Problem> {
+        Err(Problem::busy("nothing is carried out here"))
+    }
+
     async fn note_console(&self, _: u16, _: ConsoleNote, _: By) -> Result<(), FleetError> {
         Ok(())
     }
@@ -102,7 +109,7 @@ impl JournalSet for SlowSet {
 async fn a_caller_with_many_lists_and_pages_waits_while_another_is_answered() {
     const EACH: usize = 4;
     let set = Arc::new(SlowSet(tokio::sync::Semaphore::new(0)));
-    let api = Api::of_set(set.clone(), Arc::new(NoCommands), Arc::new(NoAudits));
+    let api = Api::of_set(set.clone(), ApiPorts::default());
     let ask = |name: &str, path: &str| {
         let mut request = Request::get(path).body(Body::empty()).unwrap();
         request.extensions_mut().insert(Caller {

@@ -7,18 +7,21 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    executor::Retried,
+    executor::{By, Retried},
     journal::Offset,
     model::{EntityId, Name},
 };
 use vsiflow_workflows::{
-    fleet::{DrainedVsi, ErrorKind, Fleets, NamedObject},
+    fleet::{DrainedVsi, ErrorKind, Fleet, Fleets, NamedObject},
     kinds::ObjectKind,
     plan::Plan,
 };
 
-use super::ServiceRequest;
-use crate::{Caller, ForwardedRequest, JournalSet, Problem};
+use super::{
+    ServiceRequest,
+    documented::{DocumentNotes, DocumentedChange},
+};
+use crate::{Caller, ForwardedRequest, JournalSet, Problem, api::Api};
 
 /// What was done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +37,8 @@ pub enum ActEffect {
     NothingTakenBack,
     /// `cancel`: the deletion of a pool or a group is taken back.
     DeletionTakenBack,
+    /// Its change waits for approval.
+    AwaitsApproval,
     /// It was refused, as the problem says.
     Refused,
     /// `delete`: it is recorded, and what it has on its host stays there.
@@ -92,6 +97,9 @@ pub struct ActedObject {
     /// What changes and what is lost, if that was worked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// What documents change about it, if documents were applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documented: Option<Box<DocumentedChange>>,
     /// What stays on a host because the `deletionPolicy` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained: Option<RetainedOnHost>,
@@ -123,23 +131,28 @@ pub struct ActAnswer {
     /// What could not be read, and may be concerned as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,
+    /// What is said of documents that were applied, beside what becomes of their objects.
+    #[serde(default, skip_serializing_if = "DocumentNotes::is_empty")]
+    pub notes: DocumentNotes,
     /// Whether the process that answers continues with the work; otherwise it works as long as it has work of its own.
     pub stays: bool,
 }
 
 impl ActAnswer {
-    /// The answer of one journal, of which the events of what follows begin at `since`.
-    pub(super) fn of(mut objects: Vec<ActedObject>, since: Offset, stays: bool) -> Self {
-        for object in &mut objects {
-            object.since = since;
-        }
+    /// What was done with objects of one journal.
+    pub(super) fn of(objects: Vec<ActedObject>) -> Self {
         Self {
             objects,
-            problems: Vec::new(),
-            drained: Vec::new(),
-            warnings: Vec::new(),
-            stays,
+            ..Self::default()
         }
+    }
+
+    /// The same with where the events of what follows begin, and whether the process of the journal stays.
+    pub(super) fn since(mut self, since: Offset, stays: bool) -> Self {
+        for object in &mut self.objects {
+            object.since = since;
+        }
+        Self { stays, ..self }
     }
 }
 
@@ -163,6 +176,7 @@ impl ActedObject {
             machine: None,
             members: Vec::new(),
             plan: None,
+            documented: None,
             retained: None,
         }
     }
@@ -211,11 +225,61 @@ pub(crate) async fn journal_of(
     Ok(fleets.number_of(fleet).unwrap_or_default())
 }
 
+/// A request that has something done with objects, in the journals that have them.
+pub(super) trait JournalRequest: ServiceRequest<Answer = ActAnswer> {
+    /// Refuses what is asked of other objects than the request is for.
+    fn check(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// Why it is asked.
+    fn reason(&self) -> &str;
+
+    /// The part of each journal of a set that has one.
+    fn parts(
+        &self,
+        api: &Api,
+        set: &dyn JournalSet,
+    ) -> impl Future<Output = Result<BTreeMap<u16, Self>, Problem>> + Send;
+
+    /// Has it done in one journal, whose process `stays` or not.
+    fn carry_out(
+        &self,
+        fleet: &Fleet,
+        by: By,
+        stays: bool,
+    ) -> impl Future<Output = Result<ActAnswer, Problem>> + Send;
+
+    /// The answer of all journals together.
+    fn merged(&self, answer: ActAnswer) -> Result<ActAnswer, Problem> {
+        Ok(answer)
+    }
+}
+
+/// Answers a request, also in a set of journals.
+pub(super) async fn answer<R: JournalRequest>(
+    request: R,
+    api: &Api,
+    caller: &Caller,
+) -> Result<ActAnswer, Problem> {
+    request.check()?;
+    if let Some(set) = api.set() {
+        let parts = Box::pin(request.parts(api, set.as_ref())).await?;
+        let answer = answer_of_parts(set.as_ref(), parts, caller).await?;
+        return request.merged(answer);
+    }
+    let fleet = api.fleet()?;
+    let (since, stays) = (fleet.history().end(), api.commands().stays());
+    let by = caller.by(request.reason());
+    let answer = Box::pin(request.carry_out(fleet, by, stays)).await?;
+    Ok(answer.since(since, stays))
+}
+
 /// Has each journal of a set do its part of a request.
 ///
 /// # Errors
 /// The only problem, if nothing was done.
-pub(super) async fn answer_of_parts<R: ServiceRequest<Answer = ActAnswer>>(
+async fn answer_of_parts<R: ServiceRequest<Answer = ActAnswer>>(
     set: &dyn JournalSet,
     parts: BTreeMap<u16, R>,
     caller: &Caller,

@@ -10,14 +10,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::executor::{By, Cancelled};
 use vsiflow_workflows::{
-    fleet::{ErrorKind, Fleet, FleetError, Fleets, NamedObject, ShutdownPolicy},
+    fleet::{ErrorKind, Fleet, FleetError, NamedObject, ShutdownPolicy},
     kinds::ObjectKind,
     record::PowerAction,
 };
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, journal_of, kind_of, qualified},
+    acted::{
+        self, ActAnswer, ActEffect, ActedObject, JournalRequest, journal_of, kind_of, qualified,
+    },
     reading::default_namespace,
 };
 use crate::{Caller, JournalSet, Problem, Rights, api::Api};
@@ -173,20 +175,11 @@ impl ServiceRequest for ActRequest {
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        self.check()?;
-        if let Some(set) = api.set() {
-            let fleets = api.fleets().await?;
-            let parts = self.parts(set.as_ref(), &fleets).await?;
-            return answer_of_parts(set.as_ref(), parts, caller).await;
-        }
-        let fleet = api.fleet()?;
-        let since = fleet.history().end();
-        let objects = Box::pin(self.carry_out(fleet, caller)).await?;
-        Ok(ActAnswer::of(objects, since, api.commands().stays()))
+        acted::answer(self, api, caller).await
     }
 }
 
-impl ActRequest {
+impl JournalRequest for ActRequest {
     fn check(&self) -> Result<(), Problem> {
         let refused = |detail: &str| {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -211,6 +204,42 @@ impl ActRequest {
         self.check_kinds()
     }
 
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    async fn parts(&self, api: &Api, set: &dyn JournalSet) -> Result<BTreeMap<u16, Self>, Problem> {
+        let fleets = api.fleets().await?;
+        let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
+        let empty = Self {
+            names: Vec::new(),
+            ..self.clone()
+        };
+        if self.unsettled || self.is_of_journals() {
+            let journals = (0..).zip(fleets.all());
+            return Ok(journals
+                .map(|(number, _)| (number, empty.clone()))
+                .collect());
+        }
+        let names = match self.act {
+            // Pools and groups are in journal 0, and their members in any.
+            Act::Retry => fleets.with_members(&self.namespace, &self.names).await?,
+            _ => self.names.clone(),
+        };
+        for name in names {
+            let journal = journal_of(set, &fleets, &self.namespace, &name).await?;
+            let part = parts.entry(journal).or_insert_with(|| empty.clone());
+            part.names.push(name);
+        }
+        Ok(parts)
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
+        Ok(ActAnswer::of(self.record(fleet, by).await?))
+    }
+}
+
+impl ActRequest {
     /// Whoever means an object of another kind does not mean the VSI with its name.
     fn check_kinds(&self) -> Result<(), Problem> {
         let ActedKinds {
@@ -233,43 +262,8 @@ impl ActRequest {
         matches!(self.act, Act::PauseAll | Act::UnpauseAll)
     }
 
-    /// The part of each journal that has one.
-    async fn parts(
-        &self,
-        set: &dyn JournalSet,
-        fleets: &Fleets,
-    ) -> Result<BTreeMap<u16, Self>, Problem> {
-        let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
-        let empty = Self {
-            names: Vec::new(),
-            ..self.clone()
-        };
-        if self.unsettled || self.is_of_journals() {
-            let journals = (0..).zip(fleets.all());
-            return Ok(journals
-                .map(|(number, _)| (number, empty.clone()))
-                .collect());
-        }
-        let names = match self.act {
-            // Pools and groups are in journal 0, and their members in any.
-            Act::Retry => fleets.with_members(&self.namespace, &self.names).await?,
-            _ => self.names.clone(),
-        };
-        for name in names {
-            let journal = journal_of(set, fleets, &self.namespace, &name).await?;
-            let part = parts.entry(journal).or_insert_with(|| empty.clone());
-            part.names.push(name);
-        }
-        Ok(parts)
-    }
-
     /// Records it in this journal.
-    pub(crate) async fn carry_out(
-        &self,
-        fleet: &Fleet,
-        caller: &Caller,
-    ) -> Result<Vec<ActedObject>, Problem> {
-        let by = caller.by(&self.reason);
+    async fn record(&self, fleet: &Fleet, by: By) -> Result<Vec<ActedObject>, Problem> {
         if self.is_of_journals() {
             let on = self.act == Act::PauseAll;
             fleet.set_global_pause(on, by).await?;

@@ -22,8 +22,9 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, RetainedOnHost, answer_of_parts, journal_of},
+    acted::{self, ActAnswer, ActEffect, ActedObject, JournalRequest, RetainedOnHost, journal_of},
     agreed,
+    documented::PrunedObject,
     reading::default_namespace,
 };
 use crate::{Caller, JournalSet, Problem, Rights, api::Api};
@@ -125,27 +126,12 @@ impl ServiceRequest for DeleteRequest {
     }
 
     async fn answer(mut self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        self.check()?;
         self.objects.sort_by_key(DeletionTarget::turn);
-        if let Some(set) = api.set() {
-            let fleets = api.fleets().await?;
-            let parts = Box::pin(self.parts(set.as_ref(), &fleets)).await?;
-            let answer = answer_of_parts(set.as_ref(), parts, caller).await?;
-            return self.answer_of_journals(answer);
-        }
-        let fleet = api.fleet()?;
-        let (since, stays) = (fleet.history().end(), api.commands().stays());
-        let by = caller.by(&self.reason);
-        let objects = if self.release {
-            self.released(fleet, &by).await?
-        } else {
-            Box::pin(self.deleted(fleet, &by, stays)).await?
-        };
-        Ok(ActAnswer::of(objects, since, stays))
+        acted::answer(self, api, caller).await
     }
 }
 
-impl DeleteRequest {
+impl JournalRequest for DeleteRequest {
     fn check(&self) -> Result<(), Problem> {
         for target in &self.objects {
             let (kind, name) = (target.kind(), target.bare());
@@ -173,13 +159,12 @@ impl DeleteRequest {
         Ok(())
     }
 
-    /// The part of each journal that has one. All names are looked up here, too: no journal begins if another one would
-    /// refuse a name.
-    async fn parts(
-        &self,
-        set: &dyn JournalSet,
-        fleets: &Fleets,
-    ) -> Result<BTreeMap<u16, Self>, Problem> {
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    async fn parts(&self, api: &Api, set: &dyn JournalSet) -> Result<BTreeMap<u16, Self>, Problem> {
+        let fleets = api.fleets().await?;
         let empty = Self {
             objects: Vec::new(),
             ..self.clone()
@@ -193,10 +178,10 @@ impl DeleteRequest {
             let journals = (0..).zip(fleets.all());
             return Ok(journals.map(|(number, _)| (number, part.clone())).collect());
         }
-        self.refuse_networks_in_use(fleets).await?;
+        self.refuse_networks_in_use(&fleets).await?;
         let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
         for target in &self.objects {
-            let journals = match self.journals_of(set, fleets, target).await {
+            let journals = match self.journals_of(set, &fleets, target).await {
                 Err(problem) if problem.is_not_found() && self.may_be_gone(target) => continue,
                 journals => journals?,
             };
@@ -206,6 +191,47 @@ impl DeleteRequest {
             }
         }
         Ok(parts)
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, stays: bool) -> Result<ActAnswer, Problem> {
+        let objects = if self.release {
+            self.released(fleet, &by).await?
+        } else {
+            self.deleted(fleet, &by, stays).await?
+        };
+        Ok(ActAnswer::of(objects))
+    }
+
+    /// A release is sent to all journals: one of them is to know the VSI.
+    fn merged(&self, answer: ActAnswer) -> Result<ActAnswer, Problem> {
+        if self.release && !self.ignore_not_found && answer.problems.is_empty() {
+            let released: BTreeSet<_> = answer.objects.iter().map(|object| &object.name).collect();
+            let is_unknown = |target: &&DeletionTarget| {
+                !released.contains(&split("", target.bare()).1.to_owned())
+            };
+            if let Some(target) = self.objects.iter().find(is_unknown) {
+                return Err(FleetError::not_found("forgotten vsi", target.bare()).into());
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl DeleteRequest {
+    /// The request for what has no document any more.
+    pub fn of_pruned(pruned: &[PrunedObject], reason: &str) -> Self {
+        let names = pruned.iter().map(|object| {
+            let (kind, namespace, name) = (object.kind.word(), &object.namespace, &object.name);
+            DeletionTarget::named(format!("{kind}/{namespace}/{name}"))
+        });
+        Self {
+            namespace: default_namespace(),
+            objects: names.collect(),
+            orphan: false,
+            release: false,
+            ignore_not_found: true,
+            reason: reason.to_owned(),
+        }
     }
 
     async fn journals_of(
@@ -253,20 +279,6 @@ impl DeleteRequest {
             }
         }
         Ok(())
-    }
-
-    /// A release is sent to all journals: one of them is to know the VSI.
-    fn answer_of_journals(&self, answer: ActAnswer) -> Result<ActAnswer, Problem> {
-        if self.release && !self.ignore_not_found && answer.problems.is_empty() {
-            let released: BTreeSet<_> = answer.objects.iter().map(|object| &object.name).collect();
-            let is_unknown = |target: &&DeletionTarget| {
-                !released.contains(&split("", target.bare()).1.to_owned())
-            };
-            if let Some(target) = self.objects.iter().find(is_unknown) {
-                return Err(FleetError::not_found("forgotten vsi", target.bare()).into());
-            }
-        }
-        Ok(answer)
     }
 
     async fn released(&self, fleet: &Fleet, by: &By) -> Result<Vec<ActedObject>, FleetError> {

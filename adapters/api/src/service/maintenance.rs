@@ -17,9 +17,9 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts},
+    acted::{self, ActAnswer, ActEffect, ActedObject, JournalRequest},
 };
-use crate::{Caller, Problem, Rights, api::Api};
+use crate::{Caller, JournalSet, Problem, Rights, api::Api};
 
 /// What is done with a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -115,38 +115,11 @@ impl ServiceRequest for MaintainHostRequest {
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        self.check()?;
-        if let Some(set) = api.set() {
-            let journal = api.fleets().await?.journal_of_host(&self.host)?;
-            let part = BTreeMap::from([(journal, self)]);
-            return answer_of_parts(set.as_ref(), part, caller).await;
-        }
-        let fleet = api.fleet()?;
-        let since = fleet.history().end();
-        let by = caller.by(&self.reason);
-        let (objects, drained) = match self.act {
-            HostAct::Cordon => (self.cordoned(fleet, by).await?, Vec::new()),
-            HostAct::Uncordon => (self.uncordoned(fleet, by).await?, Vec::new()),
-            HostAct::Accept => (self.accepted(fleet, by).await?, Vec::new()),
-            HostAct::Drain if self.dry_run => Box::pin(self.planned_drain(fleet)).await?,
-            HostAct::Drain => Box::pin(self.drained(fleet, by)).await?,
-        };
-        let warnings = match self.act {
-            HostAct::Drain => fleet.hosts().unreadable(&self.host).await?,
-            _ => Vec::new(),
-        };
-        let warnings = warnings
-            .iter()
-            .map(|failure| Problem::of(StatusCode::CONFLICT, failure));
-        Ok(ActAnswer {
-            drained,
-            warnings: warnings.collect(),
-            ..ActAnswer::of(objects, since, api.commands().stays())
-        })
+        acted::answer(self, api, caller).await
     }
 }
 
-impl MaintainHostRequest {
+impl JournalRequest for MaintainHostRequest {
     fn check(&self) -> Result<(), Problem> {
         let refused = |detail: &str| Err(Problem::wrong(StatusCode::UNPROCESSABLE_ENTITY, detail));
         if self.start && self.act != HostAct::Uncordon {
@@ -164,6 +137,43 @@ impl MaintainHostRequest {
         Ok(())
     }
 
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    async fn parts(
+        &self,
+        api: &Api,
+        _set: &dyn JournalSet,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
+        let journal = api.fleets().await?.journal_of_host(&self.host)?;
+        Ok(BTreeMap::from([(journal, self.clone())]))
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
+        let (objects, drained) = match self.act {
+            HostAct::Cordon => (self.cordoned(fleet, by).await?, Vec::new()),
+            HostAct::Uncordon => (self.uncordoned(fleet, by).await?, Vec::new()),
+            HostAct::Accept => (self.accepted(fleet, by).await?, Vec::new()),
+            HostAct::Drain if self.dry_run => self.planned_drain(fleet).await?,
+            HostAct::Drain => self.drained(fleet, by).await?,
+        };
+        let unreadable = match self.act {
+            HostAct::Drain => fleet.hosts().unreadable(&self.host).await?,
+            _ => Vec::new(),
+        };
+        let warnings = unreadable
+            .iter()
+            .map(|failure| Problem::of(StatusCode::CONFLICT, failure));
+        Ok(ActAnswer {
+            drained,
+            warnings: warnings.collect(),
+            ..ActAnswer::of(objects)
+        })
+    }
+}
+
+impl MaintainHostRequest {
     fn host_object(&self, effect: ActEffect) -> ActedObject {
         ActedObject::without_entity(ObjectKind::Host, "", &self.host, effect)
     }

@@ -67,6 +67,9 @@ pub struct OutcomesRequest {
     /// How long to wait until all are decided, in seconds, 20 at most.
     #[serde(default)]
     pub wait_seconds: u64,
+    /// Tell the warnings about contracts, and those of guests, too.
+    #[serde(default)]
+    pub warnings: bool,
 }
 
 /// How the newest work on an object came out, or what it waits for.
@@ -92,6 +95,9 @@ pub struct ObjectOutcome {
     pub next_try: Option<u64>,
     /// Whether it was deleted without asking its host.
     pub is_forgotten: bool,
+    /// Warnings about the contract of a VSI, and those of its guest, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl ObjectOutcome {
@@ -108,6 +114,7 @@ impl ObjectOutcome {
             step: fleet.step(entity),
             next_try: fleet.next_try(entity).map(|due| due.0),
             is_forgotten: fleet.is_forgotten(entity),
+            warnings: Vec::new(),
         }
     }
 }
@@ -139,12 +146,15 @@ impl ServiceRequest for OutcomesRequest {
         if let Ok(decided) = timeout(wait, all_decided(fleet, &entities)).await {
             decided?;
         }
-        let outcomes = entities
-            .iter()
-            .map(|entity| ObjectOutcome::of(fleet, entity));
-        Ok(ObjectOutcomes {
-            outcomes: outcomes.collect(),
-        })
+        let mut outcomes = Vec::new();
+        for entity in &entities {
+            let mut outcome = ObjectOutcome::of(fleet, entity);
+            if self.warnings {
+                outcome.warnings = fleet.history().warnings(entity).await?;
+            }
+            outcomes.push(outcome);
+        }
+        Ok(ObjectOutcomes { outcomes })
     }
 }
 
@@ -182,6 +192,7 @@ impl OutcomesRequest {
                 let request = Self {
                     objects: objects.into_iter().cloned().collect(),
                     wait_seconds: self.wait_seconds,
+                    warnings: self.warnings,
                 };
                 let forwarded = ForwardedRequest::asking(&request, caller)?;
                 let answer = set.answer(journal, forwarded).await?.answer_to::<Self>()?;

@@ -16,10 +16,10 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, qualified},
+    acted::{self, ActAnswer, ActEffect, ActedObject, JournalRequest, qualified},
     reading::default_namespace,
 };
-use crate::{Caller, Problem, Rights, api::Api};
+use crate::{Caller, JournalSet, Problem, Rights, api::Api};
 
 /// The journal of a set that has pools and groups.
 const DECIDES: u16 = 0;
@@ -74,38 +74,6 @@ pub struct RollbackPoolRequest {
     pub reason: String,
 }
 
-/// A request that journal 0 answers.
-trait PoolsRequest: ServiceRequest<Answer = ActAnswer> {
-    /// Refuses what names something else.
-    fn check(&self) -> Result<(), Problem>;
-
-    /// Why it is asked.
-    fn reason(&self) -> &str;
-
-    /// Records it.
-    fn record(
-        &self,
-        fleet: &Fleet,
-        by: By,
-    ) -> impl Future<Output = Result<Vec<ActedObject>, FleetError>> + Send;
-}
-
-async fn answer<R: PoolsRequest>(
-    request: R,
-    api: &Api,
-    caller: &Caller,
-) -> Result<ActAnswer, Problem> {
-    request.check()?;
-    if let Some(set) = api.set() {
-        let part = BTreeMap::from([(DECIDES, request)]);
-        return answer_of_parts(set.as_ref(), part, caller).await;
-    }
-    let fleet = api.fleet()?;
-    let since = fleet.history().end();
-    let objects = Box::pin(request.record(fleet, caller.by(request.reason()))).await?;
-    Ok(ActAnswer::of(objects, since, api.commands().stays()))
-}
-
 impl ServiceRequest for ScaleRequest {
     type Answer = ActAnswer;
     const OPERATION: Operation = Operation {
@@ -117,11 +85,11 @@ impl ServiceRequest for ScaleRequest {
     const USE: JournalUse = JournalUse::Work;
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        answer(self, api, caller).await
+        acted::answer(self, api, caller).await
     }
 }
 
-impl PoolsRequest for ScaleRequest {
+impl JournalRequest for ScaleRequest {
     fn check(&self) -> Result<(), Problem> {
         let (kind, _) = ObjectKind::of_name(&self.name);
         match (kind, &self.pool) {
@@ -139,7 +107,15 @@ impl PoolsRequest for ScaleRequest {
         &self.reason
     }
 
-    async fn record(&self, fleet: &Fleet, by: By) -> Result<Vec<ActedObject>, FleetError> {
+    async fn parts(
+        &self,
+        _api: &Api,
+        _set: &dyn JournalSet,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
+        Ok(of_journal_0(self))
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
         let (namespace, (_, name)) = (&self.namespace, ObjectKind::of_name(&self.name));
         let object = match &self.pool {
             Some(pool) => {
@@ -158,7 +134,8 @@ impl PoolsRequest for ScaleRequest {
                 pool_named(fleet, scaled).await?
             }
         };
-        Ok(vec![ActedObject::of(object, ActEffect::Recorded)])
+        let scaled = ActedObject::of(object, ActEffect::Recorded);
+        Ok(ActAnswer::of(vec![scaled]))
     }
 }
 
@@ -173,11 +150,11 @@ impl ServiceRequest for CordonMembersRequest {
     const USE: JournalUse = JournalUse::Work;
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        answer(self, api, caller).await
+        acted::answer(self, api, caller).await
     }
 }
 
-impl PoolsRequest for CordonMembersRequest {
+impl JournalRequest for CordonMembersRequest {
     fn check(&self) -> Result<(), Problem> {
         let is_vsi = |name: &&String| ObjectKind::of_name(name).0 == ObjectKind::Vsi;
         match self.names.iter().find(|name| !is_vsi(name)) {
@@ -193,8 +170,15 @@ impl PoolsRequest for CordonMembersRequest {
         &self.reason
     }
 
-    /// Each pool once, with the members that were named.
-    async fn record(&self, fleet: &Fleet, by: By) -> Result<Vec<ActedObject>, FleetError> {
+    async fn parts(
+        &self,
+        _api: &Api,
+        _set: &dyn JournalSet,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
+        Ok(of_journal_0(self))
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
         let mut acted: Vec<ActedObject> = Vec::new();
         for name in &self.names {
             let member = qualified(name);
@@ -214,7 +198,7 @@ impl PoolsRequest for CordonMembersRequest {
                 object.members.push(member.to_owned());
             }
         }
-        Ok(acted)
+        Ok(ActAnswer::of(acted))
     }
 }
 
@@ -233,11 +217,11 @@ impl ServiceRequest for RollbackPoolRequest {
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        answer(self, api, caller).await
+        acted::answer(self, api, caller).await
     }
 }
 
-impl PoolsRequest for RollbackPoolRequest {
+impl JournalRequest for RollbackPoolRequest {
     fn check(&self) -> Result<(), Problem> {
         match ObjectKind::of_name(&self.name).0 {
             ObjectKind::Pool => Ok(()),
@@ -249,15 +233,28 @@ impl PoolsRequest for RollbackPoolRequest {
         &self.reason
     }
 
-    async fn record(&self, fleet: &Fleet, by: By) -> Result<Vec<ActedObject>, FleetError> {
+    async fn parts(
+        &self,
+        _api: &Api,
+        _set: &dyn JournalSet,
+    ) -> Result<BTreeMap<u16, Self>, Problem> {
+        Ok(of_journal_0(self))
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
         let (_, name) = ObjectKind::of_name(&self.name);
         let (pool, plan) = fleet.pools().rollback(&self.namespace, name, by).await?;
         let object = pool_named(fleet, pool).await?;
-        Ok(vec![ActedObject {
+        Ok(ActAnswer::of(vec![ActedObject {
             plan: Some(plan),
             ..ActedObject::of(object, ActEffect::Recorded)
-        }])
+        }]))
     }
+}
+
+/// Pools and groups are in journal 0.
+fn of_journal_0<R: Clone>(request: &R) -> BTreeMap<u16, R> {
+    BTreeMap::from([(DECIDES, request.clone())])
 }
 
 async fn pool_named(fleet: &Fleet, pool: EntityId) -> Result<NamedObject, FleetError> {

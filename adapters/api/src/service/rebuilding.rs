@@ -15,7 +15,7 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, journal_of},
+    acted::{self, ActAnswer, ActEffect, ActedObject, JournalRequest, journal_of},
     agreed,
     reading::default_namespace,
 };
@@ -64,21 +64,11 @@ impl ServiceRequest for RebuildRequest {
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        self.check()?;
-        if let Some(set) = api.set() {
-            let fleets = api.fleets().await?;
-            let parts = self.parts(set.as_ref(), &fleets).await?;
-            return answer_of_parts(set.as_ref(), parts, caller).await;
-        }
-        let fleet = api.fleet()?;
-        let since = fleet.history().end();
-        let by = caller.by(&self.reason);
-        let objects = Box::pin(self.rebuilt(fleet, &by)).await?;
-        Ok(ActAnswer::of(objects, since, api.commands().stays()))
+        acted::answer(self, api, caller).await
     }
 }
 
-impl RebuildRequest {
+impl JournalRequest for RebuildRequest {
     fn check(&self) -> Result<(), Problem> {
         for target in &self.vsis {
             let (kind, _) = ObjectKind::of_name(&target.name);
@@ -91,15 +81,15 @@ impl RebuildRequest {
         Ok(())
     }
 
-    /// The part of each journal that has one.
-    async fn parts(
-        &self,
-        set: &dyn JournalSet,
-        fleets: &Fleets,
-    ) -> Result<BTreeMap<u16, Self>, Problem> {
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    async fn parts(&self, api: &Api, set: &dyn JournalSet) -> Result<BTreeMap<u16, Self>, Problem> {
+        let fleets = api.fleets().await?;
         let mut parts: BTreeMap<u16, Self> = BTreeMap::new();
         for target in &self.vsis {
-            let journal = journal_of(set, fleets, &self.namespace, &target.name).await?;
+            let journal = journal_of(set, &fleets, &self.namespace, &target.name).await?;
             let part = parts.entry(journal).or_insert_with(|| Self {
                 vsis: Vec::new(),
                 ..self.clone()
@@ -109,6 +99,12 @@ impl RebuildRequest {
         Ok(parts)
     }
 
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
+        Ok(ActAnswer::of(self.rebuilt(fleet, &by).await?))
+    }
+}
+
+impl RebuildRequest {
     async fn rebuilt(&self, fleet: &Fleet, by: &By) -> Result<Vec<ActedObject>, Problem> {
         let fleets = Fleets::from(fleet.clone());
         for target in &self.vsis {

@@ -13,8 +13,8 @@ use crate::{
     client::{exchange, posted_json, problem_of},
 };
 
-/// How long an answer may take to begin: a little longer than a daemon takes at most.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(130);
+/// How much longer an answer may take to begin than a daemon takes at most.
+const BEGIN_MARGIN: Duration = Duration::from_secs(10);
 /// How long the next piece of an answer may take.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum length of an answer, in bytes: a hundred thousand whole objects.
@@ -44,7 +44,8 @@ pub async fn call_daemon<R: ServiceRequest>(
     request: &R,
 ) -> Result<R::Answer, DaemonError> {
     let request = posted_json(place, R::OPERATION.path, request)?;
-    let answered = exchange(place, request, Some(BEGIN_TIMEOUT), |answer| async move {
+    let begin = R::LIMITS.answer + BEGIN_MARGIN;
+    let answered = exchange(place, request, Some(begin), |answer| async move {
         let status = answer.status();
         let body = whole(answer.into_body()).await?;
         match status {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_engine::executor::By;
 use vsiflow_workflows::{
     fleet::{Fleet, Fleets, NeededRoom, ReplacementPlace, RestoreOptions, RestoreScope},
     kinds::ObjectKind,
@@ -16,11 +17,11 @@ use vsiflow_workflows::{
 
 use super::{
     JournalUse, Operation, ServiceRequest,
-    acted::{ActAnswer, ActEffect, ActedObject, answer_of_parts, journal_of},
+    acted::{self, ActAnswer, ActEffect, ActedObject, JournalRequest, journal_of},
     agreed,
     reading::default_namespace,
 };
-use crate::{Caller, ForwardedRequest, Problem, Rights, api::Api};
+use crate::{Caller, ForwardedRequest, JournalSet, Problem, Rights, api::Api};
 
 /// How a VSI is put back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -172,23 +173,30 @@ impl ServiceRequest for RestoreSnapshotRequest {
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
-        let name = qualified(&self.name);
-        if let Some(set) = api.set() {
-            let fleets = api.fleets().await?;
-            let journal = journal_of(set.as_ref(), &fleets, &self.namespace, &name).await?;
-            let part = BTreeMap::from([(journal, self)]);
-            return answer_of_parts(set.as_ref(), part, caller).await;
-        }
-        let fleet = api.fleet()?;
+        acted::answer(self, api, caller).await
+    }
+}
+
+impl JournalRequest for RestoreSnapshotRequest {
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    async fn parts(&self, api: &Api, set: &dyn JournalSet) -> Result<BTreeMap<u16, Self>, Problem> {
+        let fleets = api.fleets().await?;
+        let journal = journal_of(set, &fleets, &self.namespace, &qualified(&self.name)).await?;
+        Ok(BTreeMap::from([(journal, self.clone())]))
+    }
+
+    async fn carry_out(&self, fleet: &Fleet, by: By, _stays: bool) -> Result<ActAnswer, Problem> {
         let fleets = Fleets::from(fleet.clone());
+        let name = qualified(&self.name);
         agreed::check(&fleets, &self.namespace, &name, self.uid.as_deref()).await?;
-        let since = fleet.history().end();
-        let (how, by) = (self.how.into(), caller.by(&self.reason));
+        let how = self.how.into();
         let snapshots = fleet.snapshots();
         let restored = snapshots.restore(&self.namespace, bare(&self.name), how, by);
-        let (vsi, plan) = Box::pin(restored).await?;
-        let objects = vec![vsi_with(fleet, &vsi, plan).await?];
-        Ok(ActAnswer::of(objects, since, api.commands().stays()))
+        let (vsi, plan) = restored.await?;
+        Ok(ActAnswer::of(vec![vsi_with(fleet, &vsi, plan).await?]))
     }
 }
 

@@ -288,6 +288,7 @@ pub(super) async fn with_outcome(
         let outcomes = OutcomesRequest {
             objects: awaited.clone(),
             wait_seconds: left.as_secs().max(1),
+            warnings: false,
         };
         let outcomes = Box::pin(outcomes.answer(api, caller)).await?.outcomes;
         if outcomes.iter().all(|one| one.outcome.is_some()) {

@@ -1,7 +1,6 @@
 //! `POST /v1/apply` and `/v1/plan`: documents in YAML, as `-f` takes them. A document in JSON is one in YAML, too.
 //!
-//! The same code as for commands reads, checks and resolves them: the body becomes one file of a command
-//! line, and the answer is what that prints with `-o json`.
+//! The body becomes the one file of a request of the service, and the answer is what commands print of it with `-o json`.
 
 use aide::{
     axum::{ApiRouter, routing::post_with},
@@ -14,17 +13,13 @@ use axum::{
     extract::{FromRequest, Query, Request, State},
     middleware,
 };
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::resource::{Answer, List, about};
 use crate::{
-    Caller, CommandEnd, CommandFile, CommandRequest, Problem,
-    api::Api,
-    body, caller,
-    commands::run::{self, Printed},
+    ApplyRequest, Caller, PlanRequest, Problem, SentDocuments, SentFile, api::Api, body, caller,
 };
 
 /// The maximum length of documents, in bytes.
@@ -54,6 +49,20 @@ struct PlanQuery {
 
 /// Documents in YAML or JSON.
 struct DocumentsBody(Vec<u8>);
+
+impl DocumentsBody {
+    fn sent(self, host: Option<String>) -> SentDocuments {
+        let file = SentFile {
+            name: NAME.to_owned(),
+            content: self.0,
+        };
+        SentDocuments {
+            files: vec![file],
+            host,
+            ..SentDocuments::default()
+        }
+    }
+}
 
 impl<S: Sync> FromRequest<S> for DocumentsBody {
     type Rejection = Problem;
@@ -116,71 +125,57 @@ async fn apply(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ApplyQuery>,
-    documents: DocumentsBody,
+    body: DocumentsBody,
 ) -> Answer<AppliedObjects> {
-    let reason = format!("--reason={}", query.reason);
-    let mut words = vec!["apply", "-f", NAME, "-o", "json", &reason];
-    words.extend(query.dry_run.then_some("--dry-run"));
-    let printed = done(&api, &caller, &words, query.host, documents).await?;
-    answer(printed).map(AppliedObjects).map(Json)
+    let documents = body.sent(query.host);
+    if query.dry_run {
+        let request = PlanRequest {
+            documents,
+            dry_run: true,
+            ..PlanRequest::default()
+        };
+        let planned = api.call(&caller, request).await?;
+        first_problem(planned.problems.as_slice())?;
+        return Ok(Json(AppliedObjects(planned.foretold())));
+    }
+    let request = ApplyRequest {
+        documents,
+        reason: query.reason,
+        ..ApplyRequest::default()
+    };
+    let answer = api.call(&caller, request).await?;
+    first_problem(&answer.problems)?;
+    let fleets = api.fleets().await?;
+    let mut objects = Vec::new();
+    // Types and quotas are no work, and lists of networks ask hosts.
+    let shown = answer.objects.iter();
+    for object in shown.filter(|object| !object.uid.is_empty() && !object.kind.asks_hosts()) {
+        let (kind, namespace, name) = (object.kind, &object.namespace, &object.name);
+        let found = kind.get(&fleets, namespace, name).await?;
+        objects.push(found.to_json().map_err(|error| Problem::defect(&error))?);
+    }
+    let only = (objects.len() == 1).then(|| objects.pop()).flatten();
+    let listed = only.map_or_else(|| serde_json::to_value(&List::of(objects).0), Ok);
+    let listed = listed.map_err(|error| Problem::defect(&error))?;
+    Ok(Json(AppliedObjects(listed)))
 }
 
 async fn plan(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<PlanQuery>,
-    documents: DocumentsBody,
+    body: DocumentsBody,
 ) -> Answer<Plans> {
-    let words = ["plan", "-f", NAME, "-o", "json"];
-    let printed = done(&api, &caller, &words, query.host, documents).await?;
-    answer(printed).map(Plans).map(Json)
-}
-
-async fn done(
-    api: &Api,
-    caller: &Caller,
-    words: &[&str],
-    host: Option<String>,
-    documents: DocumentsBody,
-) -> Result<Printed, Problem> {
-    let args = std::iter::once("vsiflow").chain(words.iter().copied());
-    let args = args.map(str::to_owned);
-    let request = CommandRequest {
-        args: args
-            .chain(host.map(|host| format!("--host={host}")))
-            .collect(),
-        files: vec![CommandFile {
-            name: NAME.to_owned(),
-            content: documents.0,
-        }],
-        ..CommandRequest::default()
+    let request = PlanRequest {
+        documents: body.sent(query.host),
+        ..PlanRequest::default()
     };
-    run::collect(api, caller, request).await
+    let planned = api.call(&caller, request).await?;
+    first_problem(&planned.problems)?;
+    let plans = serde_json::to_value(&List::of(planned.plans()).0);
+    Ok(Json(Plans(plans.map_err(|error| Problem::defect(&error))?)))
 }
 
-/// The printed JSON is the answer, even if the change waits for approval or the plan has changes. If the
-/// command failed, its error is the answer.
-fn answer(printed: Printed) -> Result<Value, Problem> {
-    let value = serde_json::from_slice(&printed.out);
-    let CommandEnd { problem, code, .. } = printed.end;
-    match (value, problem) {
-        (Ok(value), None) => Ok(value),
-        (_, Some(problem)) => Err(problem),
-        (Err(_), None) => {
-            let message = String::from_utf8_lossy(&printed.err);
-            Err(wrong(code.as_deref(), &message))
-        }
-    }
-}
-
-/// The problem of invalid documents, with the complete message.
-fn wrong(code: Option<&str>, message: &str) -> Problem {
-    let remedy = "correct the documents; each line names one mistake and its remedy";
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    Problem::new(
-        status,
-        code.unwrap_or("VSI0201"),
-        message.trim_end(),
-        remedy,
-    )
+fn first_problem(problems: &[Problem]) -> Result<(), Problem> {
+    problems.first().map_or(Ok(()), |first| Err(first.clone()))
 }

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    AuditCommand, BundleCommand, CheckArgs, CliCommand, ClusterCommand, DiskCommand, HostCommand,
-    ImageCommand, InventoryArgs,
+    AuditCommand, CheckArgs, CliCommand, DiskCommand, HostCommand, ImageCommand, InventoryArgs,
 };
 
 impl CliCommand {
@@ -21,12 +20,6 @@ impl CliCommand {
     /// The files that a command reads documents from, if it reads any.
     pub(crate) fn documents(&self) -> Option<(&[PathBuf], bool)> {
         match self {
-            Self::Apply(args) | Self::Cluster(ClusterCommand::Create(args)) => {
-                Some((&args.sources.files, args.sources.recursive))
-            }
-            Self::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
-            Self::Diff(args) if !args.files.is_empty() => Some((&args.files, false)),
-            Self::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
             Self::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
             Self::Host(
                 HostCommand::Inventory(InventoryArgs { at, .. })
@@ -35,8 +28,6 @@ impl CliCommand {
             Self::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
             Self::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
             Self::Disk(DiskCommand::Import(args)) => Some((&args.at.files, false)),
-            // The site's documents; the bundle's documents are read where it is applied.
-            Self::Bundle(BundleCommand::Apply(args)) => Some((&args.files, false)),
             _ => None,
         }
     }
@@ -50,10 +41,6 @@ impl CliCommand {
             Self::Image(ImageCommand::Upload(args)) => {
                 let named = args.images.iter().filter(|image| !image.contains("://"));
                 named.map(PathBuf::from).collect()
-            }
-            Self::Bundle(BundleCommand::Apply(args)) => {
-                let key = args.verify_key.iter().cloned();
-                std::iter::once(args.file.clone()).chain(key).collect()
             }
             Self::Audit(AuditCommand::Verify(args)) => {
                 let head = args.head.iter().map(PathBuf::from);

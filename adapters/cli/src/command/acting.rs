@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{
-    ActAnswer, ActEffect, ActRequest, ActedObject, AwaitedObject, CordonMembersRequest,
-    DeleteRequest, DeletionTarget, JournalUse, MaintainHostRequest, ObjectOutcome, OutcomesRequest,
-    Problem, RebuildRequest, RebuildTarget, RestoreSnapshotRequest, RollbackPoolRequest,
-    ScaleRequest, ServiceRequest,
+    ActAnswer, ActEffect, ActRequest, ActedObject, ApplyRequest, AwaitedObject,
+    CordonMembersRequest, DeleteRequest, DeletionTarget, DocumentNotes, JournalUse,
+    MaintainHostRequest, ObjectOutcome, OutcomesRequest, Problem, RebuildRequest, RebuildTarget,
+    RestoreSnapshotRequest, RollbackPoolRequest, ScaleRequest, ServiceRequest,
 };
 use vsiflow_workflows::fleet::{DrainedVsi, HistoryLine, VsiOverview, took};
 
@@ -34,6 +34,8 @@ pub(super) trait ActingRequest: ServiceRequest<Answer = ActAnswer> + Clone {
     /// Names the objects that were selected, if the request can name several.
     fn name(&mut self, _objects: Vec<SelectedObject>) {}
 }
+
+impl ActingRequest for ApplyRequest {}
 
 impl ActingRequest for ScaleRequest {}
 
@@ -129,6 +131,8 @@ pub(super) struct Acted {
     pub(super) drained: Vec<DrainedVsi>,
     /// What could not be read, and may be concerned as well.
     pub(super) warnings: Vec<Problem>,
+    /// What is said of documents beside what becomes of their objects.
+    pub(super) notes: DocumentNotes,
     /// What was refused, or not done; the caller prints the last one.
     problems: Vec<ExitProblem>,
     stays: bool,
@@ -140,6 +144,7 @@ impl Acted {
             stays: answer.stays,
             drained: answer.drained,
             warnings: answer.warnings,
+            notes: answer.notes,
             ..Self::default()
         };
         for mut object in answer.objects {
@@ -160,6 +165,16 @@ impl Acted {
         let problems = answer.problems.into_iter().map(ExitProblem::from);
         acted.problems.extend(problems);
         Ok(acted)
+    }
+
+    /// Whether something was refused.
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// Whether there is nothing but refusals.
+    fn is_refused(&self) -> bool {
+        self.has_problems() && self.targets.is_empty() && self.finished.is_empty()
     }
 
     /// Whether the process that has recorded it works on everything.
@@ -235,7 +250,7 @@ async fn attempt<R: ActingRequest>(
         *acted = Some(Acted::of(sent(session, action).await?)?);
     }
     match acted {
-        Some(results) if !results.targets.is_empty() || !results.finished.is_empty() => {
+        Some(results) if !results.is_refused() => {
             // Nobody else works on it any more.
             if let (Turn::Continued, Some(app)) = (turn, session.worked_on()) {
                 let targets = results.targets.iter();
@@ -415,6 +430,7 @@ async fn ask_outcomes(
         let request = OutcomesRequest {
             objects: objects.collect(),
             wait_seconds,
+            warnings: false,
         };
         let answered = session.call(request).await?.outcomes;
         for ((_, outcome), answer) in piece.iter_mut().zip(answered) {
@@ -453,7 +469,13 @@ impl<'a> Progress<'a> {
         if let Some(graphs) = &mut self.graphs {
             let is_meant = |vsi: &VsiOverview| {
                 targets.iter().any(|ActedTarget { target, .. }| {
-                    target.is_vsi() && target.name == vsi.name && target.namespace == vsi.namespace
+                    let has_members = target.is_pool() || target.is_group();
+                    let is_member = || {
+                        let rest = vsi.name.strip_prefix(&target.name);
+                        has_members && rest.is_some_and(|rest| rest.starts_with('-'))
+                    };
+                    let is_own = || target.is_vsi() && target.name == vsi.name;
+                    target.namespace == vsi.namespace && (is_own() || is_member())
                 })
             };
             graphs.draw(self.common, is_meant).await;

@@ -1,271 +1,285 @@
 //! `apply`: brings VSIs and other objects to the state that documents describe.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use vsiflow_api::{
+    ActEffect, ActedObject, ApplyRequest, AwaitedObject, DocumentNotes, DocumentedChange,
+    ForeseenWork, JournalUse, OutcomesRequest, PlanRequest, PlannedDocuments, PrunedObject,
+    TableRequest,
+};
 use vsiflow_workflows::{
-    fleet::{Applied, Change, LeftOut},
-    record::kind,
-    spec::{HostSettings, Resolved},
+    fleet::Change,
+    kinds::{NameScope, ObjectKind, ObjectRow, TableQuery},
 };
 
-use super::prune;
-use crate::{
-    actor,
-    args::{ApplyArgs, Common, OutputFormat, WaitArgs},
-    compose::App,
-    exit::{CommandOutcome, Exit, ExitProblem},
-    output,
-    shards::local_documents,
-    work::{self, Target},
+use super::{
+    acting::{self, Acted, ActedTarget, Action, ActionReport, FollowUp, Turn},
+    delete,
 };
+use crate::{
+    args::{ApplyArgs, Common, OutputFormat, PruneArgs, WaitArgs},
+    exit::{CommandOutcome, Exit, ExitProblem},
+    output::{self, table},
+    service::{self, ServiceSession},
+    work,
+};
+
+/// How many objects one request names: their names fit into a body of 64 KiB.
+const NAMED_AT_ONCE: usize = 250;
 
 pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
-    let read = work::documents(common, &args.sources);
-    let mut resolved = read.await?;
-    resolved.directory = work::directory();
-    for host in resolved.hosts.values_mut() {
-        work::limit_uploads(&args.upload, host);
-    }
-    warn_of_insecure(resolved.hosts.values());
-    let app = App::open_to_work(common).await?;
-    if let Some(shard) = app.shard() {
-        local_documents::keep(shard, &mut resolved).await?;
-    }
-    let left_out = prune::left_out(&app, &args.prune, &resolved).await?;
+    let mut documents = work::sent(common, &args.sources).await?;
+    documents.upload_limit = args.upload.upload_limit;
+    let prune = most_pruned(&args.prune);
     if args.dry_run {
-        return dry_run(&app, &resolved, &left_out, args.output).await;
+        let request = PlanRequest {
+            documents,
+            dry_run: true,
+            prune,
+            ..PlanRequest::default()
+        };
+        return Box::pin(dry_run(common, request, args.output)).await;
     }
-    bring_and_print(app, common, &args.wait, args.output, (resolved, left_out)).await
-}
-
-/// Applies documents, and waits for the results.
-pub(super) async fn bring_documents(
-    app: App,
-    common: &Common,
-    wait: &WaitArgs,
-    format: Option<OutputFormat>,
-    resolved: Resolved,
-) -> CommandOutcome {
-    warn_of_insecure(resolved.hosts.values());
-    bring_and_print(app, common, wait, format, (resolved, Vec::new())).await
-}
-
-async fn bring_and_print(
-    app: App,
-    common: &Common,
-    wait: &WaitArgs,
-    format: Option<OutputFormat>,
-    (resolved, left_out): (Resolved, Vec<LeftOut>),
-) -> CommandOutcome {
-    let work = Box::pin(bring(&app, common, wait, resolved, left_out));
-    let (exit, applied) = match format {
-        Some(_) => output::aside(work).await?,
-        None => work.await?,
+    let request = ApplyRequest {
+        documents,
+        prune,
+        reason: common.reason.clone(),
+        ..ApplyRequest::default()
     };
-    let targets: Vec<_> = applied.iter().filter_map(target).collect();
-    report_warnings(&app, &targets).await?;
-    if let Some(format) = format {
-        work::print_objects(&app, &targets, format).await?;
-    }
-    app.close().await;
-    Ok(exit)
+    carry_out(common, request, args.wait, args.output).await
 }
 
-/// Applies and prunes everything, and waits for the results.
-async fn bring(
-    app: &App,
+/// How many objects may be pruned; `None` if nothing is.
+fn most_pruned(args: &PruneArgs) -> Option<usize> {
+    args.prune.then_some(args.prune_limit)
+}
+
+/// Has documents applied, and waits for the results.
+pub(super) async fn carry_out(
     common: &Common,
-    wait: &WaitArgs,
-    resolved: Resolved,
-    left_out: Vec<LeftOut>,
-) -> Result<(Exit, Vec<Applied>), ExitProblem> {
-    let begun = Instant::now();
-    let unused = unused_networks(app, &resolved);
-    let by = actor::by(&common.reason);
-    let applied = Box::pin(local_documents::apply(app, common, resolved, by)).await?;
-    applied.iter().for_each(|one| print_result(one, ""));
-    report_unused(&unused, &applied);
-    let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
-    waiting.iter().for_each(|one| report_waiting(one));
-    let pruned = prune::prune(app, common, left_out).await?;
-    let targets: Vec<_> = going.into_iter().filter_map(target).collect();
-    let until = work::Until::Decided;
-    let mut exit = work::until_decided(app, common, wait, &targets, until, "").await?;
-    let rest = prune::remaining_wait(wait, begun);
-    exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, work::DELETED).await?);
-    if !waiting.is_empty() {
-        exit = exit.max(Exit::Blocked);
-    }
-    Ok((exit, applied))
+    request: ApplyRequest,
+    wait: WaitArgs,
+    format: Option<OutputFormat>,
+) -> CommandOutcome {
+    work::check_before_state(common, &request.documents).await?;
+    let action = Action {
+        request,
+        selection: None,
+        follow_up: &AppliedReport { wait, format },
+    };
+    acting::carry_out(common, &action).await
 }
 
-/// Namespaces and names of the networks that nothing in the documents uses. A journal of a set has only a
-/// part of the documents, so it reports none.
-fn unused_networks(app: &App, resolved: &Resolved) -> Vec<(String, String)> {
-    if app.shard().is_some() {
-        return Vec::new();
+/// Has the desired state of a session applied, and waits for the results.
+pub(super) async fn bring(
+    session: ServiceSession,
+    common: &Common,
+    wait: WaitArgs,
+    format: Option<OutputFormat>,
+) -> CommandOutcome {
+    let request = ApplyRequest {
+        reason: common.reason.clone(),
+        ..ApplyRequest::default()
+    };
+    let done = async {
+        let acted = Acted::of(session.call(request).await?)?;
+        let report = AppliedReport { wait, format };
+        report.follow(common, &session, &acted, Turn::First).await
+    };
+    let exit = Box::pin(done).await;
+    session.close().await;
+    exit
+}
+
+/// Says what was applied, waits, and prints the objects if they are asked for.
+struct AppliedReport {
+    wait: WaitArgs,
+    format: Option<OutputFormat>,
+}
+
+#[async_trait]
+impl FollowUp for AppliedReport {
+    async fn follow(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        let work = Box::pin(self.bring(common, session, acted, turn));
+        let exit = match self.format {
+            Some(_) => output::aside(work).await?,
+            None => work.await?,
+        };
+        let applied = acted.targets.iter();
+        let applied: Vec<_> = applied
+            .filter(|one| one.object.documented.is_some())
+            .collect();
+        report_warnings(session, &applied).await?;
+        match self.format {
+            None => {}
+            Some(OutputFormat::Name) => {
+                let shown = applied.iter().map(|one| one.target.shown());
+                shown.for_each(|name| output::line(&name));
+            }
+            Some(format) if session.is_outdated() => {
+                let now = Box::pin(ServiceSession::open(common, JournalUse::Read)).await?;
+                let printed = print_objects(&now, &applied, format).await;
+                now.close().await;
+                printed?;
+            }
+            Some(format) => print_objects(session, &applied, format).await?,
+        }
+        Ok(exit)
     }
-    let unused = resolved.unused_networks();
-    unused
-        .map(|network| (network.namespace.clone(), network.name.clone()))
-        .collect()
+}
+
+impl AppliedReport {
+    async fn bring(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        acted: &Acted,
+        turn: Turn,
+    ) -> CommandOutcome {
+        if turn == Turn::First {
+            self.report(acted);
+        }
+        let (applied, pruned): (Vec<_>, Vec<_>) = acted
+            .targets
+            .iter()
+            .partition(|one| is_applied(&one.object));
+        let (waiting, going): (Vec<_>, Vec<_>) = applied
+            .into_iter()
+            .partition(|one| one.object.effect == ActEffect::AwaitsApproval);
+        let is_left = acted.is_left_to_others(&self.wait) && session.worked_on().is_none();
+        let mut exit = Exit::Done;
+        if !is_left {
+            exit = self.outcomes(common, session, going, pruned).await?;
+        }
+        if !waiting.is_empty() {
+            exit = exit.max(Exit::Blocked);
+        }
+        Ok(exit)
+    }
+
+    /// Says what was recorded.
+    fn report(&self, acted: &Acted) {
+        report_notes(&acted.notes);
+        let objects = acted.targets.iter().map(|one| &one.object);
+        let (applied, gone): (Vec<_>, Vec<_>) = objects
+            .chain(&acted.finished)
+            .partition(|object| is_applied(object));
+        if applied.is_empty() && acted.notes.pruned.is_empty() && !acted.has_problems() {
+            output::note("nothing is recorded: the documents describe no object");
+        }
+        applied.iter().for_each(|object| print_result(object, ""));
+        report_unused(&acted.notes);
+        let waiting = applied.iter();
+        waiting
+            .filter(|object| object.effect == ActEffect::AwaitsApproval)
+            .for_each(|object| report_waiting(object));
+        for object in &acted.notes.pruned {
+            output::note(&format!("{object} is pruned: it no longer has a document"));
+        }
+        for object in gone {
+            if object.uid.is_empty() {
+                delete::say_finished(object);
+            } else {
+                delete::say_retained(object);
+            }
+        }
+    }
+
+    /// Waits for what is applied, and then for what is pruned.
+    async fn outcomes(
+        &self,
+        common: &Common,
+        session: &ServiceSession,
+        going: Vec<&ActedTarget>,
+        pruned: Vec<&ActedTarget>,
+    ) -> CommandOutcome {
+        let begun = Instant::now();
+        let of_applied = ActionReport {
+            wait: self.wait.clone(),
+            ..ActionReport::default()
+        };
+        let exit = acting::await_outcomes(common, &of_applied, session, going).await?;
+        let of_pruned = ActionReport {
+            wait: remaining(&self.wait, begun),
+            done: work::DELETED,
+            ..ActionReport::default()
+        };
+        let deleted = acting::await_outcomes(common, &of_pruned, session, pruned).await?;
+        Ok(exit.max(deleted))
+    }
+}
+
+/// The rest of a wait that began at `begun`.
+fn remaining(wait: &WaitArgs, begun: Instant) -> WaitArgs {
+    let left = |timeout: Duration| timeout.saturating_sub(begun.elapsed());
+    WaitArgs {
+        wait: wait.wait,
+        timeout: wait.timeout.map(left),
+    }
+}
+
+/// Whether it is an object of the documents; others are pruned.
+fn is_applied(object: &ActedObject) -> bool {
+    object.documented.is_some()
+}
+
+fn report_notes(notes: &DocumentNotes) {
+    output::diagnostics(&notes.findings);
+    for host in &notes.unverified_hosts {
+        output::warning(&format!(
+            "host {host}: any host key is accepted (INSECURE_SKIP_HOST_KEY); a machine in between can read the contract"
+        ));
+    }
+    for object in &notes.not_packed {
+        output::note(&format!(
+            "{object} was not packed, since it holds secrets; name the site's own with -f if it is needed"
+        ));
+    }
 }
 
 /// Reports the networks that are not made yet: otherwise their documents would seem to have an effect.
-fn report_unused(unused: &[(String, String)], applied: &[Applied]) {
-    let is_there = |(namespace, name): &(String, String)| {
-        let mut networks = applied.iter().filter(|one| one.kind == kind::NETWORK);
-        networks.any(|one| one.namespace == *namespace && one.name == *name)
-    };
-    let all = unused.iter().filter(|one| !is_there(one));
-    all.for_each(|(namespace, name)| work::report_not_made(namespace, name));
+fn report_unused(notes: &DocumentNotes) {
+    for network in &notes.unused_networks {
+        work::report_not_made(&network.namespace, &network.name);
+    }
 }
 
-fn report_waiting(one: &Applied) {
-    let label = work::label(&one.namespace, &one.name);
-    output::plan::changes(&one.plan);
-    let kind = one.kind;
-    let word = match kind {
-        kind::POOL | kind::GROUP => format!("{kind}/{label}"),
-        _ => label.clone(),
+fn report_waiting(object: &ActedObject) {
+    let label = label_of(object);
+    if let Some(plan) = &object.plan {
+        output::plan::changes(plan);
+    }
+    let kind = object.kind.word();
+    let word = match object.kind {
+        ObjectKind::Vsi => label.clone(),
+        _ => format!("{kind}/{label}"),
     };
     output::note(&format!(
         "{kind}/{label} waits for approval: `vsiflow approve {word}` approves it"
     ));
 }
 
-/// Prints the warnings about contracts, and the warnings of guests.
-async fn report_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
-    for target in targets.iter().filter(|target| target.is_vsi()) {
-        for warning in app.fleet.history().warnings(&target.entity).await? {
-            output::warning(&format!("vsi/{}: {warning}", target.label()));
-        }
-    }
-    Ok(())
+fn label_of(object: &ActedObject) -> String {
+    work::label(&object.namespace, &object.name)
 }
 
-/// Prints what documents would change.
-pub(super) async fn dry_run(
-    app: &App,
-    resolved: &Resolved,
-    left_out: &[LeftOut],
-    format: Option<OutputFormat>,
-) -> CommandOutcome {
-    let applied = app.fleet.apply_dry(resolved).await?;
-    match format {
-        Some(format) => output::print(&applied_json(&applied, left_out), format)?,
-        None => {
-            for one in &applied {
-                print_result(one, " (dry run)");
-                // What waits for approval is reported with its losses.
-                if !one.awaits_approval {
-                    output::plan::losses(&one.plan);
-                }
-            }
-            report_unused(&unused_networks(app, resolved), &applied);
-        }
-    }
-    let quiet = format.is_some();
-    let obstacles = Box::pin(async {
-        let exit = report_obstacles(app, resolved, &applied).await?;
-        let pruned = prune::report_candidates(app, left_out, quiet).await?;
-        Ok::<_, ExitProblem>(exit.max(pruned))
-    });
-    let exit = if quiet {
-        output::aside(obstacles).await?
-    } else {
-        obstacles.await?
+fn print_result(object: &ActedObject, note: &str) {
+    let Some(documented) = &object.documented else {
+        return;
     };
-    app.close().await;
-    Ok(exit)
-}
-
-/// What the documents would meet; see [`report_obstacles`].
-pub(super) async fn foresee(app: &App, resolved: &Resolved) -> CommandOutcome {
-    let applied = app.fleet.apply_dry(resolved).await?;
-    report_obstacles(app, resolved, &applied).await
-}
-
-/// Reports what would wait for approval, which images in files could not be used, and which rebuilds a host would
-/// refuse; returns the exit.
-async fn report_obstacles(
-    app: &App,
-    resolved: &Resolved,
-    applied: &[Applied],
-) -> Result<Exit, ExitProblem> {
-    let mut exit = report_unfit_images(app, resolved, applied).await;
-    for one in applied {
-        if one.awaits_approval {
-            report_waiting(one);
-            exit = exit.max(Exit::Blocked);
-        }
-        let destroyed = one.plan.destroys.iter();
-        let doomed_objects: BTreeSet<_> =
-            destroyed.filter_map(|lost| lost.doomed.as_ref()).collect();
-        for doomed in doomed_objects {
-            let refusal = app.fleet.doomed_refusal(doomed).await?;
-            if refusal.is_some() {
-                let object = format!("{}/{}", one.kind, work::label(&one.namespace, &one.name));
-                let what = match one.kind {
-                    kind::VSI => "rebuilt (dry run)",
-                    _ => "configured (dry run)",
-                };
-                exit = exit.max(output::foreseen(&object, what, refusal));
-            }
-        }
-    }
-    Ok(exit)
-}
-
-/// Reports which images in files could not be used; returns the exit.
-pub(super) async fn report_unfit_images(
-    app: &App,
-    resolved: &Resolved,
-    applied: &[Applied],
-) -> Exit {
-    let mut exit = Exit::Done;
-    for unfit in app.fleet.unfit_images(resolved, applied).await {
-        let label = work::label(&unfit.namespace, &unfit.name);
-        let what = if unfit.is_new {
-            "made (dry run)"
-        } else {
-            "changed (dry run)"
-        };
-        let object = format!("{}/{label}", unfit.kind);
-        exit = exit.max(output::foreseen(&object, what, Some(unfit.failure)));
-    }
-    exit
-}
-
-fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value {
-    let items = applied.iter().map(|one| {
-        serde_json::json!({
-            "kind": one.kind,
-            "metadata": {"name": one.name, "namespace": one.namespace},
-            "change": one.change,
-            "fields": one.fields,
-            "awaitsApproval": one.awaits_approval,
-        })
-    });
-    let pruned = left_out.iter().map(|one| {
-        serde_json::json!({
-            "kind": one.kind,
-            "metadata": {"name": one.name, "namespace": one.namespace},
-            "change": "pruned",
-            "dataDisks": one.data_disks,
-        })
-    });
-    let items: Vec<_> = items.chain(pruned).collect();
-    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items})
-}
-
-fn print_result(applied: &Applied, note: &str) {
-    let what = match applied.change {
+    let what = match documented.change {
         Change::Created => "created",
         Change::Configured => "configured",
         Change::Unchanged => "unchanged",
     };
-    let fields: Vec<_> = applied
+    let fields: Vec<_> = documented
         .fields
         .iter()
         .map(|field| field.path.as_str())
@@ -275,33 +289,194 @@ fn print_result(applied: &Applied, note: &str) {
     } else {
         format!(": {}", fields.join(", "))
     };
-    let label = work::label(&applied.namespace, &applied.name);
-    output::line(&format!("{}/{label} {what}{note}{fields}", applied.kind));
-    if applied.contract_put_back {
+    let (kind, label) = (object.kind.word(), label_of(object));
+    output::line(&format!("{kind}/{label} {what}{note}{fields}"));
+    if documented.contract_put_back {
         output::warning(&format!(
             "vsi/{label}: the contract it was made from is no longer stored; this document's is \
              taken for it"
         ));
     }
-    for missing in applied.missing_text() {
+    for missing in documented.missing_text() {
         output::warning(&format!("vsi/{label}: {missing}"));
     }
 }
 
-fn target(applied: &Applied) -> Option<Target> {
-    let entity = applied.entity.clone()?;
-    Some(Target {
-        entity,
-        namespace: applied.namespace.clone(),
-        name: applied.name.clone(),
-    })
+/// Prints the warnings about contracts, and those of guests.
+async fn report_warnings(
+    session: &ServiceSession,
+    targets: &[&ActedTarget],
+) -> Result<(), ExitProblem> {
+    let vsis = targets.iter().filter(|one| one.target.is_vsi());
+    let vsis: Vec<_> = vsis.collect();
+    for piece in vsis.chunks(NAMED_AT_ONCE) {
+        let objects = piece.iter().map(|one| AwaitedObject {
+            kind: one.object.kind,
+            uid: one.object.uid.clone(),
+            journal: one.object.journal,
+        });
+        let request = OutcomesRequest {
+            objects: objects.collect(),
+            wait_seconds: 0,
+            warnings: true,
+        };
+        let outcomes = session.call(request).await?.outcomes;
+        for (one, outcome) in piece.iter().zip(outcomes) {
+            for warning in outcome.warnings {
+                output::warning(&format!("{}: {warning}", one.target.shown()));
+            }
+        }
+    }
+    Ok(())
 }
 
-fn warn_of_insecure<'a>(hosts: impl Iterator<Item = &'a HostSettings>) {
-    for host in hosts.filter(|host| host.record.is_insecure()) {
-        output::warning(&format!(
-            "host {}: any host key is accepted (INSECURE_SKIP_HOST_KEY); a machine in between can read the contract",
-            host.id()
-        ));
+/// Prints the objects that were applied, without those that hosts are asked for, such as networks: `get` shows them.
+async fn print_objects(
+    session: &ServiceSession,
+    targets: &[&ActedTarget],
+    format: OutputFormat,
+) -> Result<(), ExitProblem> {
+    let (mut values, mut tables) = (Vec::new(), Vec::new());
+    for kind in ObjectKind::ALL {
+        let of_kind = targets.iter().filter(|one| one.object.kind == *kind);
+        let names: Vec<_> = of_kind.map(|one| full_name(&one.object)).collect();
+        if kind.asks_hosts() {
+            continue;
+        }
+        for piece in names.chunks(NAMED_AT_ONCE) {
+            let query = TableQuery {
+                names: piece.to_vec(),
+                wide: format == OutputFormat::Wide,
+                objects: format != OutputFormat::Wide,
+                ..TableQuery::default()
+            };
+            let listed = session.call(TableRequest::now(*kind, query)).await?.table;
+            if format == OutputFormat::Wide {
+                let form = table::TableForm::wide(true);
+                let shown = table::objects(&listed.columns, &listed.rows, form);
+                tables.push((kind, shown));
+            } else {
+                values.extend(listed.rows);
+            }
+        }
     }
+    match format {
+        OutputFormat::Wide if tables.is_empty() => output::note("No objects found."),
+        OutputFormat::Wide => {
+            let print = |(kind, shown): (&ObjectKind, table::Table)| {
+                output::table(&shown, kind.words().plural);
+            };
+            tables.into_iter().for_each(print);
+        }
+        format => match in_order(targets, values).as_slice() {
+            [value] => output::print(value, format)?,
+            several => output::print(&output::list(several), format)?,
+        },
+    }
+    Ok(())
+}
+
+/// The objects of rows, in the order of the targets.
+fn in_order(targets: &[&ActedTarget], rows: Vec<ObjectRow>) -> Vec<serde_json::Value> {
+    let place = |row: &ObjectRow| {
+        let uid = row.uid.as_deref();
+        targets
+            .iter()
+            .position(|one| Some(one.object.uid.as_str()) == uid)
+    };
+    let mut placed: Vec<_> = rows.into_iter().map(|row| (place(&row), row)).collect();
+    placed.sort_by_key(|(position, _)| *position);
+    let objects = placed.into_iter().map(|(_, row)| row.object);
+    objects.flatten().collect()
+}
+
+fn full_name(object: &ActedObject) -> String {
+    match object.kind.names() {
+        NameScope::Namespace => format!("{}/{}", object.namespace, object.name),
+        NameScope::Journal | NameScope::Host => object.name.clone(),
+    }
+}
+
+/// Prints what documents would change.
+pub(super) async fn dry_run(
+    common: &Common,
+    request: PlanRequest,
+    format: Option<OutputFormat>,
+) -> CommandOutcome {
+    let planned = service::call(common, request).await?;
+    let show = async {
+        report_notes(&planned.notes);
+        if format.is_none() {
+            for (object, documented) in planned.changes() {
+                print_result(object, " (dry run)");
+                // What waits for approval is reported with its losses.
+                if let (false, Some(plan)) = (documented.awaits_approval, &object.plan) {
+                    output::plan::losses(plan);
+                }
+            }
+            report_unused(&planned.notes);
+        }
+        let exit = foresee(&planned)?;
+        Ok(exit.max(report_candidates(&planned.notes.pruned, format.is_some())))
+    };
+    let Some(format) = format else {
+        return show.await;
+    };
+    output::print(&planned.foretold(), format)?;
+    output::aside(show).await
+}
+
+/// Reports what would wait for approval, which images in files could not be used, and what hosts would refuse; returns the
+/// exit. Journals that did not answer are reported as well.
+pub(super) fn foresee(planned: &PlannedDocuments) -> CommandOutcome {
+    let mut exit = Exit::Done;
+    for (object, documented) in planned.changes() {
+        if documented.awaits_approval {
+            report_waiting(object);
+            exit = exit.max(Exit::Blocked);
+        }
+        exit = exit.max(report_foreseen(object, documented));
+    }
+    let problems = planned.problems.iter().cloned();
+    Ok(exit.max(output::worst(problems.map(|problem| Err(problem.into())))))
+}
+
+/// Reports what was looked at before an object is changed; returns the exit.
+pub(super) fn report_foreseen(object: &ActedObject, documented: &DocumentedChange) -> Exit {
+    let name = format!("{}/{}", object.kind.word(), label_of(object));
+    let exits = documented.foreseen.iter().map(|foreseen| {
+        let what = match foreseen.work {
+            ForeseenWork::Made => "made (dry run)",
+            ForeseenWork::Changed => "changed (dry run)",
+            ForeseenWork::Rebuilt => "rebuilt (dry run)",
+            ForeseenWork::Configured => "configured (dry run)",
+        };
+        output::foreseen_problem(&name, what, foreseen.problem.clone().map(ExitProblem::from))
+    });
+    exits.max().unwrap_or(Exit::Done)
+}
+
+/// Prints what would be deleted, and what its host would refuse; returns the exit. With `quiet` only refusals are
+/// printed.
+fn report_candidates(pruned: &[PrunedObject], quiet: bool) -> Exit {
+    let mut exit = Exit::Done;
+    for object in pruned {
+        let stays = match (object.keeps_volume, object.kind) {
+            (false, _) => "",
+            (true, ObjectKind::Vsi) => "; everything on its host stays",
+            (true, _) => "; its volume stays",
+        };
+        let refusal = object.problem.clone().map(ExitProblem::from);
+        if refusal.is_some() || !quiet {
+            let disks = if object.data_disks.is_empty() {
+                String::new()
+            } else {
+                format!(", with the data disks {}", object.data_disks.join(", "))
+            };
+            let what = format!("deleted{stays}{disks} (dry run)");
+            let name = object.to_string();
+            exit = exit.max(output::foreseen_problem(&name, &what, refusal));
+        }
+    }
+    exit
 }

@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc};
 use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_api::{AnchorRequest, JournalAnchor, RemovedEvents, VerifiedJournal, VerifyRequest};
 use vsiflow_engine::{
-    audit::{AuditAnchor, PublicKey, Rebuilt, SigningKey, rebuild, rebuild_into},
+    audit::{AuditAnchor, Rebuilt, rebuild, rebuild_into},
     blob::Blobs,
     clock::{Clock as _, SystemClock},
     journal::{ChainedJournal, JournalError},
@@ -20,6 +20,7 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem},
     inspection::Inspection,
     journal_file::{of_error, of_new_folder, warn_of},
+    key_file::{public_key_text, signing_key},
     output, service,
     user_file::{LongInput, input, small, unwritable},
 };
@@ -120,13 +121,6 @@ async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
         output::line(&anchor.to_string());
     }
     Ok(Exit::Done)
-}
-
-/// Reads a private key, if one is named.
-pub(super) async fn signing_key(path: Option<&Path>) -> Result<Option<SigningKey>, ExitProblem> {
-    let Some(path) = path else { return Ok(None) };
-    let key = SigningKey::read(&small(path).await?);
-    key.map(Some).map_err(|e| bad_key(path, &e))
 }
 
 // ---- export and rebuild ----
@@ -247,24 +241,4 @@ async fn rebuild_in_database(
         (Err(_), Some(error)) => Err(database::problem(error)),
         (Err(error), None) => Err(of_error(&error)),
     }
-}
-
-/// Reads a public key.
-pub(super) async fn public_key(path: &Path) -> Result<PublicKey, ExitProblem> {
-    PublicKey::read(&public_key_text(path).await?).map_err(|e| bad_key(path, &e))
-}
-
-/// The text of a file that is a public key.
-async fn public_key_text(path: &Path) -> Result<String, ExitProblem> {
-    let text = small(path).await?;
-    match PublicKey::read(&text) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(bad_key(path, &error)),
-    }
-}
-
-fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> ExitProblem {
-    let message = format!("{}: {error}", path.display());
-    let remedy = "name an Ed25519 key, such as `ssh-keygen -t ed25519` makes";
-    ExitProblem::new(Exit::Usage, "VSI0905", message, remedy)
 }

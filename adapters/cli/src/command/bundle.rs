@@ -6,7 +6,6 @@
 mod apply;
 mod create;
 mod fetch;
-mod opened;
 mod show;
 
 use crate::{

@@ -1,88 +1,68 @@
-//! `create`: makes documents from a command line, and applies them. The process that has the state directory
-//! looks up the host and the image.
+//! `create`: makes documents from a command line, and applies them. The host and the image are looked up first.
 
 use serde_json::{Value, json};
-use vsiflow_file::{Input, InputText};
-use vsiflow_workflows::spec::{HostSettings, Resolved};
+use vsiflow_api::{ApplyRequest, PlanRequest, SentDocuments};
+use vsiflow_workflows::kinds::{ObjectKind, ObjectRow, TableQuery};
 
-use super::{apply, host};
+use super::apply;
 use crate::{
-    args::{Common, CreateArgs, HostArgs, OutputFormat},
-    compose::{App, state_path},
-    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
-    output,
-    work::{
-        self, CommandDocuments,
-        described::{SOURCE, documents, input},
-    },
+    args::{Common, CreateArgs, OutputFormat},
+    compose::state_path,
+    exit::{CommandOutcome, Exit, ExitProblem},
+    output, service,
+    work::described::{SOURCE, documents, file},
 };
 
 /// The prefix of the name of an image that a host has.
 const IMAGE: &str = "image/";
+/// The prefix of the images of a simulated host, which documents leave out.
+const SIMULATED: &str = vsiflow_workflows::provision_vsi::SIMULATED;
 
 pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
     if let Some(snapshot) = &args.from {
         return super::snapshot::create_from(common, &args, snapshot).await;
     }
+    let documents = documents(common, &args).await?;
     if args.dry_run {
-        let documents = documents(common, &args).await?;
-        let foretold = work::with_files(documents.clone(), dry_run(common, &args, &documents));
-        return Box::pin(foretold).await;
+        return Box::pin(dry_run(common, &args, documents)).await;
     }
-    let app = App::open_to_work(common).await?;
-    refuse_present(&app, &args).await?;
-    let resolved = resolved(&app, common, &args).await?;
-    apply::bring_documents(app, common, &args.wait, args.output, resolved).await
+    let request = ApplyRequest {
+        documents: placed(common, &args, documents).await?,
+        only_new: true,
+        reason: common.reason.clone(),
+        ..ApplyRequest::default()
+    };
+    apply::carry_out(common, request, args.wait, args.output).await
 }
 
 /// Prints the documents, and what the command itself would be refused for. The documents serve without a host, too.
-async fn dry_run(
-    common: &Common,
-    args: &CreateArgs,
-    documents: &CommandDocuments,
-) -> CommandOutcome {
-    // A set of journals has no process that could answer for all of them. Where nothing is recorded, nothing is in the
-    // way, and a dry run makes no state directory.
-    if common.journal()?.is_some() || !state_path(common)?.exists() {
-        return print(documents, args.output);
-    }
-    let opened = App::open(common).await;
-    if let Err(problem) = &opened
-        && problem.code == IN_USE
-    {
-        return opened.map(|_| Exit::Done);
-    }
-    print(documents, args.output)?;
-    let app = opened?;
-    let exit = foresee(&app, common, args).await;
-    app.close().await;
-    exit
-}
-
-async fn foresee(app: &App, common: &Common, args: &CreateArgs) -> CommandOutcome {
-    refuse_present(app, args).await?;
-    let is_told = common.host.is_some() || !args.files.is_empty();
-    let is_chosen = is_told || args.on.is_some() || args.target.is_some();
-    if !is_chosen && app.fleet.hosts().list().await?.is_empty() {
+async fn dry_run(common: &Common, args: &CreateArgs, documents: SentDocuments) -> CommandOutcome {
+    print(&documents, args.output)?;
+    // Where nothing is recorded, nothing is in the way, and a dry run makes no state directory. No database is connected to
+    // for documents alone.
+    let is_new = common.server.is_none() && !state_path(common)?.exists();
+    if is_new || common.journal()?.is_some() {
         return Ok(Exit::Done);
     }
-    let resolved = resolved(app, common, args).await?;
-    apply::foresee(app, &resolved).await
-}
-
-/// The desired state, on a host that is known.
-async fn resolved(app: &App, common: &Common, args: &CreateArgs) -> Result<Resolved, ExitProblem> {
-    let host = chosen_host(app, common, args).await?;
-    let host_id = host.as_ref().map(HostSettings::id);
-    let inputs = with_images(app, work::inputs(&[]), host_id.as_deref()).await?;
-    resolve(inputs, host).await
+    let is_told = common.host.is_some() || !args.files.is_empty();
+    let is_chosen = is_told || args.on.is_some() || args.target.is_some();
+    if !is_chosen && hosts(common).await?.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let request = PlanRequest {
+        documents: placed(common, args, documents).await?,
+        dry_run: true,
+        only_new: true,
+        ..PlanRequest::default()
+    };
+    apply::foresee(&service::call(common, request).await?)
 }
 
 /// Prints the documents, except those of hosts: they may hold secrets.
-fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandOutcome {
+fn print(documents: &SentDocuments, format: Option<OutputFormat>) -> CommandOutcome {
     let own = documents.files.iter().filter(|file| file.name == SOURCE);
     let own: Result<Vec<Value>, _> = own
-        .map(|file| serde_json::from_slice(&file.bytes))
+        .map(|file| serde_json::from_slice(&file.content))
         .collect();
     let own = own.map_err(ExitProblem::defect)?;
     match format {
@@ -106,137 +86,137 @@ fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandO
     Ok(Exit::Done)
 }
 
-/// Refuses VSIs that exist: `apply` changes them, and shows what that costs.
-async fn refuse_present(app: &App, args: &CreateArgs) -> Result<(), ExitProblem> {
-    for name in &args.names {
-        match app.fleet.vsis().find(&args.namespace, name).await {
-            Ok(_) => {
-                let label = work::label(&args.namespace, name);
-                let message = format!("vsi/{label} is there already");
-                let remedy = "use another name, or change it with `vsiflow apply`; --dry-run -o yaml prints a document";
-                return Err(ExitProblem::new(Exit::Blocked, "VSI0812", message, remedy));
-            }
-            Err(error) => {
-                let problem = ExitProblem::from(error);
-                if problem.exit != Exit::NotFound {
-                    return Err(problem);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The host that replaces the one in the documents; `None` if labels select one.
-async fn chosen_host(
-    app: &App,
+/// The documents with a host that is known, unless one is described, and with the addresses of images.
+async fn placed(
     common: &Common,
     args: &CreateArgs,
-) -> Result<Option<HostSettings>, ExitProblem> {
-    if let Some((key, value)) = &args.target {
-        if common.host.is_some() || !args.files.is_empty() {
-            return work::host(common);
+    mut documents: SentDocuments,
+) -> Result<SentDocuments, ExitProblem> {
+    documents.on = known_host(common, args).await?;
+    for file in &mut documents.files {
+        if file.name == SOURCE {
+            with_image(common, &mut file.content, documents.on.as_deref()).await?;
         }
-        return labelled_host(app, key, value).map(Some);
     }
-    let at = HostArgs {
-        name: args.on.clone(),
-        files: Vec::new(),
-    };
-    host::one(app, common, &at).await.map(Some)
+    Ok(documents)
 }
 
-/// The only known host with that label.
-fn labelled_host(app: &App, key: &str, value: &str) -> Result<HostSettings, ExitProblem> {
-    let mut hosts = app.fleet.hosts().labelled(key, value);
-    match (hosts.pop(), hosts.as_slice()) {
-        (Some(only), []) => Ok(only),
-        (None, _) => {
-            let message = format!("no host is known with the label {key}={value}");
-            let remedy = "`vsiflow get host` lists the labels; name a new host's ConfigMap and Secret with -f";
-            Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
+/// The host that replaces the one in the documents; `None` if the command describes it, or labels of its files select it.
+async fn known_host(common: &Common, args: &CreateArgs) -> Result<Option<String>, ExitProblem> {
+    let is_described = common.host.is_some();
+    if let Some((key, value)) = &args.target {
+        if is_described || !args.files.is_empty() {
+            return Ok(None);
         }
-        (Some(last), more) => {
-            let mut names: Vec<_> = more.iter().map(HostSettings::id).collect();
-            names.push(last.id());
-            let names = names.join(", ");
-            let message = format!("several hosts have the label {key}={value}: {names}");
+        return labelled_host(common, key, value).await.map(Some);
+    }
+    if args.on.is_some() || is_described {
+        return Ok(args.on.clone());
+    }
+    let hosts = hosts(common).await?;
+    let names: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
+    match names.as_slice() {
+        [only] => Ok(Some((*only).to_owned())),
+        [] => {
+            let message = "no host is named, and none is known";
+            let remedy =
+                "describe one with --host, or name its ConfigMap and Secret with -f and --target";
+            Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy))
+        }
+        several => {
+            let message = format!("it may be on several hosts: {}", several.join(", "));
             let remedy = "name one of them with --on";
             Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy))
         }
     }
 }
 
-/// The documents, with the names of images on hosts replaced by their URLs.
-async fn with_images(
-    app: &App,
-    inputs: Vec<Input>,
-    host: Option<&str>,
-) -> Result<Vec<Input>, ExitProblem> {
-    let mut done = Vec::new();
-    for input in inputs {
-        done.push(match input {
-            Input::Text(file) if file.name == SOURCE => {
-                Input::Text(with_image(app, file, host).await?)
-            }
-            other => other,
-        });
-    }
-    Ok(done)
+/// The known hosts.
+async fn hosts(common: &Common) -> Result<Vec<ObjectRow>, ExitProblem> {
+    let query = TableQuery {
+        objects: true,
+        ..TableQuery::default()
+    };
+    service::rows(common, ObjectKind::Host, query).await
 }
 
-async fn with_image(
-    app: &App,
-    file: InputText,
-    host: Option<&str>,
-) -> Result<InputText, ExitProblem> {
-    // A caller's own document may be YAML; it names no image on a host.
-    let Ok(mut document) = serde_json::from_slice::<Value>(&file.bytes) else {
-        return Ok(file);
+/// The only known host with that label.
+async fn labelled_host(common: &Common, key: &str, value: &str) -> Result<String, ExitProblem> {
+    let hosts = hosts(common).await?;
+    let has_label = |host: &&ObjectRow| {
+        let object = host.object.as_ref();
+        let labels = object.and_then(|object| object.pointer("/status/labels"));
+        labels.and_then(|labels| labels.get(key)) == Some(&json!(value))
     };
+    let names = hosts.iter().filter(has_label);
+    let names: Vec<_> = names.map(|host| host.name.as_str()).collect();
+    match names.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => {
+            let message = format!("no host is known with the label {key}={value}");
+            let remedy = "`vsiflow get host` lists the labels; name a new host's ConfigMap and Secret with -f";
+            Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
+        }
+        several => {
+            let listed = several.join(", ");
+            let message = format!("several hosts have the label {key}={value}: {listed}");
+            let remedy = "name one of them with --on";
+            Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy))
+        }
+    }
+}
+
+/// Replaces the name of an image on a host by its URL.
+async fn with_image(
+    common: &Common,
+    content: &mut Vec<u8>,
+    host: Option<&str>,
+) -> Result<(), ExitProblem> {
+    let mut document = serde_json::from_slice::<Value>(content).map_err(ExitProblem::defect)?;
     let Some(image) = document.pointer_mut("/spec/imageURL") else {
-        return Ok(file);
+        return Ok(());
     };
     let Some(name) = image.as_str().and_then(|image| image.strip_prefix(IMAGE)) else {
-        return Ok(file);
+        return Ok(());
     };
-    let url = url_of(app, name, host).await?;
-    *image = json!(url);
-    input(&document)
+    *image = json!(url_of(common, name, host).await?);
+    *content = file(&document)?.content;
+    Ok(())
 }
 
 /// The source of an image on a host: on the chosen host, or else the only one with that name.
-async fn url_of(app: &App, name: &str, host: Option<&str>) -> Result<String, ExitProblem> {
-    let mut images = app.fleet.images().list().await?;
-    images.retain(|image| image.name == name);
+async fn url_of(common: &Common, name: &str, host: Option<&str>) -> Result<String, ExitProblem> {
+    let query = TableQuery {
+        objects: true,
+        ..TableQuery::default()
+    };
+    let mut images = service::objects(common, ObjectKind::Image, query).await?;
+    images.retain(|image| text(image, "/metadata/name") == Some(name));
     let own = images
         .iter()
-        .find(|image| Some(image.host.as_str()) == host);
+        .find(|image| host.is_some() && text(image, "/status/host") == host);
+    let url = |image: &Value| {
+        let url = text(image, "/status/url").unwrap_or_default();
+        url.strip_prefix(SIMULATED).unwrap_or(url).to_owned()
+    };
     if let Some(own) = own {
-        return Ok(own.document_url().to_owned());
+        return Ok(url(own));
     }
-    images.dedup_by(|one, other| one.url == other.url);
+    let mut urls: Vec<_> = images.iter().map(url).collect();
+    urls.sort_unstable();
+    urls.dedup();
     let problem = |exit, message| {
         let remedy =
             "`vsiflow get image -o wide` lists the images with their addresses; name the address";
         Err(ExitProblem::new(exit, "VSI0703", message, remedy))
     };
-    match images.as_slice() {
-        [only] => Ok(only.document_url().to_owned()),
+    match urls.as_mut_slice() {
+        [only] => Ok(std::mem::take(only)),
         [] => problem(Exit::NotFound, format!("{IMAGE}{name} is not known here")),
         _ => problem(Exit::Usage, format!("several images are called {name}")),
     }
 }
 
-async fn resolve(inputs: Vec<Input>, host: Option<HostSettings>) -> Result<Resolved, ExitProblem> {
-    let read = move || {
-        let loaded = vsiflow_file::load(&inputs, false, &mut std::io::empty())?;
-        let resolved = loaded.resolve(host.as_ref())?;
-        Ok((loaded.warn_of(&resolved.unresolved_refs), resolved))
-    };
-    let (warnings, resolved) = work::off_runtime(read)
-        .await?
-        .map_err(work::diagnostics_problem)?;
-    output::diagnostics(&warnings);
-    Ok(resolved)
+fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer).and_then(Value::as_str)
 }

@@ -12,18 +12,18 @@ use vsiflow_workflows::{
 use super::acting::{self, Acted, ActedTarget, Action, ActionReport, FollowUp, Turn};
 use crate::{
     args::{Common, DeleteArgs, ObjectKind, Sources, WaitArgs},
-    compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    service::{self, ServiceSession},
-    work::{self, Destruction, SelectedObjects, Target},
+    service::ServiceSession,
+    work::{self, Destruction, SelectedObjects},
 };
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let objects = if args.files.is_empty() {
         named(&args.names)
     } else {
-        let documents = Box::pin(work::documents(common, &Sources::of(&args.files))).await?;
+        let documents =
+            Box::pin(work::described_documents(common, &Sources::of(&args.files))).await?;
         described(&documents)
     };
     let selection = selection(&args)?;
@@ -65,16 +65,6 @@ pub(super) async fn carry_out(
         }),
     };
     acting::carry_out(common, &action).await
-}
-
-/// Orders deletions in the journal that this process has open, and says what stays. Returns what to wait for.
-pub(super) async fn record(app: &App, request: DeleteRequest) -> Result<Vec<Target>, ExitProblem> {
-    let acted = Acted::of(service::call_on(app, request).await?)?;
-    acted.finished.iter().for_each(say_finished);
-    acted.targets.iter().for_each(say_retained);
-    let deleted = acted.targets.into_iter();
-    let deleted = deleted.filter(|one| one.object.effect != ActEffect::MakesAgain);
-    Ok(deleted.map(|one| one.target).collect())
 }
 
 /// The objects that are selected; `None` if they are named. `delete disk -l …` selects data disks.
@@ -191,7 +181,8 @@ impl FollowUp for Deletions {
     ) -> CommandOutcome {
         if turn == Turn::First {
             acted.finished.iter().for_each(say_finished);
-            acted.targets.iter().for_each(say_retained);
+            let targets = acted.targets.iter();
+            targets.for_each(|one| say_retained(&one.object));
         }
         let (pools, deleted): (Vec<_>, Vec<_>) = acted
             .targets
@@ -228,7 +219,7 @@ impl FollowUp for Deletions {
     }
 }
 
-fn say_finished(object: &ActedObject) {
+pub(super) fn say_finished(object: &ActedObject) {
     let word = object.kind.word();
     if object.effect == ActEffect::UnreadableForgotten {
         output::line(&format!(
@@ -244,11 +235,12 @@ fn say_finished(object: &ActedObject) {
     output::line(&format!("{word}/{label} deleted"));
 }
 
-fn say_retained(ActedTarget { target, object }: &ActedTarget) {
+pub(super) fn say_retained(object: &ActedObject) {
     let Some(RetainedOnHost { host, volume }) = &object.retained else {
         return;
     };
-    let shown = target.shown();
+    let label = work::label(&object.namespace, &object.name);
+    let shown = format!("{}/{label}", object.kind.word());
     output::note(&match volume {
         Some(volume) => {
             format!("{shown}: volume {volume} stays on host {host}, as its deletionPolicy says")

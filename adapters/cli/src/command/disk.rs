@@ -19,6 +19,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    service::ServiceSession,
     work::{self, off_runtime},
 };
 
@@ -114,7 +115,8 @@ async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
         ..Resolved::default()
     };
     let app = App::open_to_work(common).await?;
-    apply::bring_documents(app, common, &args.wait, None, resolved).await
+    let session = ServiceSession::with_state(app, common, resolved);
+    apply::bring(session, common, args.wait, None).await
 }
 
 /// The size that a guest sees of an image, in bytes.

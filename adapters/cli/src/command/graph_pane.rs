@@ -7,11 +7,7 @@ use vsiflow_workflows::fleet::VsiOverview;
 
 use crate::{
     args::Common,
-    output::{
-        self, graph,
-        pane::{Pane, PanePrinter},
-        times::Times,
-    },
+    output::{self, graph, pane::Pane, times::Times},
     service, work,
 };
 
@@ -39,11 +35,6 @@ impl LiveGraphs {
     /// Prints above the graphs.
     pub(in crate::command) fn print(&self, print: impl FnOnce()) {
         self.pane.print(print);
-    }
-
-    /// A printer that prints above the graphs while they are drawn.
-    pub(in crate::command) fn above(&self) -> PanePrinter {
-        self.pane.over()
     }
 
     /// Prints the drawn graphs a last time, in their final state.

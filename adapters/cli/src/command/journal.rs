@@ -7,13 +7,14 @@ use vsiflow_engine::{
     state_dir::{Repaired, Repairer, StateDir},
 };
 
-use super::{audit::signing_key, restore::decrypted};
+use super::restore::decrypted;
 use crate::{
     actor,
     args::{Common, OutputFormat, RepairArgs},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
     journal_file::{of_error, there},
+    key_file::signing_key,
     output,
     user_file::{LongInput, input},
     work,

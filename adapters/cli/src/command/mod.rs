@@ -14,7 +14,7 @@ pub(crate) mod console;
 mod contract;
 mod crd;
 mod create;
-pub(crate) mod delete;
+mod delete;
 mod describe;
 mod diff;
 mod disk;
@@ -31,7 +31,6 @@ pub(crate) mod history;
 mod host;
 mod image;
 mod journal;
-mod live_graph;
 pub(crate) mod logs;
 mod man;
 mod migrate;
@@ -39,7 +38,6 @@ mod openapi;
 mod plan;
 mod pool;
 pub(crate) mod power;
-pub(crate) mod prune;
 mod rebuild;
 mod remote_server;
 mod replay;
@@ -63,18 +61,21 @@ mod wait_for;
 use std::path::Path;
 
 use tokio::time::Instant;
-use vsiflow_api::DaemonAddress;
+use vsiflow_api::{DaemonAddress, SentDocuments};
 
 use self::dispatch::dispatch;
 use crate::{
     args::{Cli, CliCommand},
     compose,
-    daemon::{self, ApiAccess, Forwarded, RETRY_DELAY, TIMEOUT, may_forward, refused, words},
+    daemon::{
+        self, ApiAccess, Forwarded, RETRY_DELAY, TIMEOUT, forward_printing, may_forward, refused,
+        show, words,
+    },
     exit::{CommandOutcome, Exit, IN_USE},
     output,
     runner::CommandRunner,
     shards::{self, front::Routed},
-    work::{self, CommandDocuments, described},
+    work,
 };
 
 /// Runs commands for lower modules.
@@ -160,26 +161,22 @@ fn asks(cli: &Cli) -> bool {
 /// Runs the command here, or in the process that has the state directory. A process that neither
 /// answers nor ends within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
-    if let CliCommand::Create(args) = &cli.command {
-        let documents = described::documents(&cli.common, args).await?;
-        return work::with_files(documents.clone(), try_both(cli, state, &documents)).await;
-    }
     let Some((files, recursive)) = cli.command.documents() else {
-        return try_both(cli, state, &CommandDocuments::default()).await;
+        return try_both(cli, state, &SentDocuments::default()).await;
     };
     // Read now: standard input can be read only once, and it is not known yet which process needs it.
     let documents = work::gather(files, recursive).await?;
     work::with_files(documents.clone(), try_both(cli, state, &documents)).await
 }
 
-async fn try_both(cli: &Cli, state: &Path, documents: &CommandDocuments) -> CommandOutcome {
+async fn try_both(cli: &Cli, state: &Path, documents: &SentDocuments) -> CommandOutcome {
     let until = Instant::now() + TIMEOUT;
     let holder = DaemonAddress::Socket(daemon::socket(state));
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
-                match Box::pin(live_graph::forward(&holder, cli, words(cli), documents)).await {
+                match Box::pin(forward_printing(&holder, words(cli), documents, show)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::NoDaemon(_) if Instant::now() < until => {
                         tokio::time::sleep(RETRY_DELAY).await

@@ -1,68 +1,58 @@
 //! `plan`: shows what documents would change, how, and what that would cost.
 
-use vsiflow_workflows::{
-    fleet::{Applied, Change},
-    spec::Resolved,
-};
+use vsiflow_api::{PlanRequest, PlannedDocuments};
+use vsiflow_workflows::fleet::Change;
 
 use crate::{
-    args::{Common, OutputFormat, PlanArgs},
+    args::{Common, PlanArgs},
     command::apply,
-    compose::App,
-    exit::{CommandOutcome, Exit, ExitProblem},
+    exit::{CommandOutcome, Exit},
     output::{self, plan as shown},
-    shards::local_documents,
-    work,
+    service, work,
 };
 
 /// Exits as `kubectl diff` does: 0 if nothing would change, 1 if something would. Exits with 4 if
 /// something cannot be changed.
 pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
-    // Before the documents are read: the process that has the state directory may see a cluster
-    // that completes them.
-    let app = App::open(common).await?;
-    let resolved = match app.view() {
-        Some(view) => work::in_cluster(view, common, &args.sources).await,
-        None => work::documents(common, &args.sources).await,
+    let request = PlanRequest {
+        documents: work::sent(common, &args.sources).await?,
+        ..PlanRequest::default()
     };
-    let exit = match resolved {
-        Ok(resolved) => Box::pin(show(&app, resolved, args.output)).await,
-        Err(refused) => Err(refused),
-    };
-    app.close().await;
-    exit
-}
-
-async fn show(app: &App, mut resolved: Resolved, format: Option<OutputFormat>) -> CommandOutcome {
-    if let Some(shard) = app.shard() {
-        local_documents::keep(shard, &mut resolved).await?;
-    }
-    let planned = app.fleet.plan(&resolved).await?;
-    let unfit = apply::report_unfit_images(app, &resolved, &planned);
-    let unfit = match format {
+    let planned = service::call(common, request).await?;
+    output::diagnostics(&planned.notes.findings);
+    let exit = match args.output {
         Some(format) => {
-            output::print(&shown::json(&planned), format)?;
-            output::aside(Box::pin(async { Ok::<_, ExitProblem>(unfit.await) })).await?
+            output::print(&output::list(&planned.plans()), format)?;
+            output::aside(async { foreseen(&planned) }).await
         }
         None => {
             shown::text(&planned);
-            unfit.await
+            foreseen(&planned)
         }
     };
-    Ok(exit(&planned).max(unfit))
+    Ok(exit.max(outcome(&planned)))
 }
 
-fn exit(planned: &[Applied]) -> Exit {
-    if planned
-        .iter()
-        .any(|one| one.plan.refused().next().is_some())
-    {
-        return Exit::Blocked;
+/// Reports images that could not be used, and journals that did not answer.
+fn foreseen(planned: &PlannedDocuments) -> Exit {
+    let changes = planned.changes();
+    let exits = changes.map(|(object, documented)| apply::report_foreseen(object, documented));
+    let problems = planned.problems.iter().cloned();
+    let problems = output::worst(problems.map(|problem| Err(problem.into())));
+    exits.max().unwrap_or(Exit::Done).max(problems)
+}
+
+fn outcome(planned: &PlannedDocuments) -> Exit {
+    let (mut is_refused, mut changes) = (false, false);
+    for (object, documented) in planned.changes() {
+        let plan = object.plan.as_ref();
+        is_refused |= plan.is_some_and(|plan| plan.refused().next().is_some());
+        changes |= documented.change == Change::Created;
+        changes |= plan.is_some_and(|plan| !plan.is_empty());
     }
-    let changes = |one: &Applied| one.change == Change::Created || !one.plan.is_empty();
-    if planned.iter().any(changes) {
-        Exit::Failed
-    } else {
-        Exit::Done
+    match (is_refused, changes) {
+        (true, _) => Exit::Blocked,
+        (false, true) => Exit::Failed,
+        (false, false) => Exit::Done,
     }
 }

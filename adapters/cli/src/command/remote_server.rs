@@ -1,13 +1,13 @@
 //! `--server`: another process runs the command, on its state directory.
 
-use vsiflow_api::DaemonAddress;
+use vsiflow_api::{DaemonAddress, SentDocuments};
 
-use super::{dispatch::dispatch, live_graph};
+use super::dispatch::dispatch;
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
-    daemon::{self, Forwarded, may_forward, silent, words},
+    daemon::{self, Forwarded, forward_printing, may_forward, show, silent, words},
     exit::{CommandOutcome, Exit, ExitProblem},
-    work::{self, CommandDocuments, described},
+    work,
 };
 
 /// Sends the command to the server. Commands that need no state directory run here.
@@ -38,12 +38,11 @@ async fn ask(cli: &Cli) -> CommandOutcome {
     if matches!(place, DaemonAddress::Remote { .. }) && !cli.command.files().is_empty() {
         return Err(not_there());
     }
-    let documents = match (&cli.command, cli.command.documents()) {
-        (CliCommand::Create(args), _) => described::documents(&cli.common, args).await?,
-        (_, Some((files, recursive))) => work::gather(files, recursive).await?,
-        (_, None) => CommandDocuments::default(),
+    let documents = match cli.command.documents() {
+        Some((files, recursive)) => work::gather(files, recursive).await?,
+        None => SentDocuments::default(),
     };
-    match Box::pin(live_graph::forward(&place, cli, words(cli), &documents)).await {
+    match Box::pin(forward_printing(&place, words(cli), &documents, show)).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::NoDaemon(silence) => Err(silence.explain(silent(&place), &place)),
     }

@@ -1,7 +1,7 @@
 //! `rollback`: returns a VSI to its previous desired state, or a pool to its previous template.
 
 use async_trait::async_trait;
-use vsiflow_api::RollbackPoolRequest;
+use vsiflow_api::{PlanRequest, RollbackPoolRequest};
 
 use super::{
     acting::{self, Acted, Action, ActionReport, FollowUp, Turn},
@@ -32,22 +32,29 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         .vsis()
         .earlier(&args.namespace, name, args.to)
         .await?;
-    output::plan::text(&app.fleet.plan(&earlier.resolved).await?);
     let generation = earlier.generation;
-    local_documents::refuse_limited(&app, &local_documents::namespaces(&earlier.resolved)).await?;
+    let namespaces = local_documents::namespaces(&earlier.resolved);
+    let session = ServiceSession::with_state(app.clone(), common, earlier.resolved);
+    let planned = session.call(PlanRequest::default()).await?;
+    output::plan::text(&planned);
+    local_documents::refuse_limited(&app, &namespaces).await?;
     if args.dry_run {
-        let exit = Box::pin(apply::foresee(&app, &earlier.resolved)).await?;
+        let request = PlanRequest {
+            dry_run: true,
+            ..PlanRequest::default()
+        };
+        let exit = apply::foresee(&session.call(request).await?)?;
         let would = if exit == Exit::Done {
             "would go back"
         } else {
             "would not go back yet"
         };
         output::line(&format!("vsi/{name} {would} to generation {generation}"));
-        app.close().await;
+        session.close().await;
         return Ok(exit);
     }
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
-    apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
+    apply::bring(session, common, args.wait.clone(), None).await
 }
 
 async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {

@@ -24,6 +24,7 @@ use crate::{
     ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     folder,
+    key_file::signing_key,
     metrics::{self, Metrics},
     output::{self, serving::report_images},
     serving::{
@@ -141,7 +142,7 @@ async fn open_and_serve(
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let bounds = cluster.map(ServedCluster::bounds).unwrap_or_default();
-    let signer = super::audit::signing_key(args.sign_key.as_deref()).await?;
+    let signer = signing_key(args.sign_key.as_deref()).await?;
     let open = || App::open_to_serve(common, right.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
         return Ok(Exit::Done);

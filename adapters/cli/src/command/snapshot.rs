@@ -21,7 +21,8 @@ use crate::{
     },
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, service,
+    output,
+    service::{self, ServiceSession},
     shards::{local_documents, snapshots},
     work::{self, SNAPSHOT},
 };
@@ -149,7 +150,8 @@ pub(super) async fn create_from(
         all.data_disks.extend(of.data_disks);
     }
     local_documents::refuse_limited(&app, &local_documents::namespaces(&all)).await?;
-    apply::bring_documents(app, common, &args.wait, args.output, all).await
+    let session = ServiceSession::with_state(app, common, all);
+    apply::bring(session, common, args.wait.clone(), args.output).await
 }
 
 /// `clone`: each part is durable on its own. After a crash the snapshot remains, and `create --from`

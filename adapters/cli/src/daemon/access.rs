@@ -40,7 +40,7 @@ impl ApiAccess {
             CliCommand::Top(_) => Self::Asks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             // With documents it is a plan.
-            CliCommand::Diff(args) if !args.files.is_empty() => Self::Changes,
+            CliCommand::Diff(args) if !args.files.is_empty() => Self::Acts,
             CliCommand::Diff(_) | CliCommand::Replay(_) => Self::Asks,
             CliCommand::Audit(AuditCommand::Verify(_) | AuditCommand::Head(_)) => Self::Asks,
             CliCommand::Audit(AuditCommand::Export(_)) => Self::Changes,
@@ -51,8 +51,8 @@ impl ApiAccess {
                 | HostCommand::Drain(_),
             ) => Self::Acts,
             CliCommand::Host(HostCommand::Check(_) | HostCommand::Inventory(_)) => Self::Changes,
-            // Documents may name files of this machine.
-            CliCommand::Plan(_) => Self::Changes,
+            // Documents may name files of the daemon's machine.
+            CliCommand::Plan(_) => Self::Acts,
             CliCommand::Image(ImageCommand::Prune(_)) => Self::Changes,
             CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => Self::Acts,
             CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Acts,
@@ -72,9 +72,10 @@ impl ApiAccess {
             // The output may be a secret.
             CliCommand::Output(_) => Self::Changes,
             CliCommand::Adopt(_) => Self::Changes,
+            CliCommand::Create(args) if args.from.is_none() => Self::Acts,
             CliCommand::Create(args) if args.dry_run => Self::Changes,
-            CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Stays,
-            CliCommand::Bundle(BundleCommand::Apply(_)) => Self::Stays,
+            CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Acts,
+            CliCommand::Bundle(BundleCommand::Apply(_)) => Self::Acts,
             CliCommand::Bundle(BundleCommand::Create(_) | BundleCommand::Show(_)) => Self::Here,
             CliCommand::Create(_) | CliCommand::Console(_) | CliCommand::Vnc(_) => Self::Stays,
             CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_)) => Self::Stays,
@@ -110,15 +111,16 @@ mod tests {
 
     /// The access of command lines; each command occurs at least once.
     const ROWS: &[(&str, ApiAccess)] = &[
-        ("apply -f a.yaml", ApiAccess::Stays),
-        ("apply -f a.yaml --dry-run", ApiAccess::Stays),
-        ("cluster create -f a.yaml", ApiAccess::Stays),
-        ("create a --image http://x/i.qcow2", ApiAccess::Stays),
+        ("apply -f a.yaml", ApiAccess::Acts),
+        ("apply -f a.yaml --dry-run", ApiAccess::Acts),
+        ("cluster create -f a.yaml", ApiAccess::Acts),
+        ("create a --image http://x/i.qcow2", ApiAccess::Acts),
         (
             "create a --image http://x/i.qcow2 --dry-run",
-            ApiAccess::Changes,
+            ApiAccess::Acts,
         ),
-        ("plan -f a.yaml", ApiAccess::Changes),
+        ("create a --from snapshot/b", ApiAccess::Stays),
+        ("plan -f a.yaml", ApiAccess::Acts),
         ("approve a", ApiAccess::Acts),
         ("scale pool/a --replicas 3", ApiAccess::Acts),
         ("rollback pool/a", ApiAccess::Acts),
@@ -157,7 +159,7 @@ mod tests {
         ("describe a --host sim:", ApiAccess::Asks),
         ("get --at 41", ApiAccess::Asks),
         ("diff a --at 41 --at 42", ApiAccess::Asks),
-        ("diff -f a.yaml", ApiAccess::Changes),
+        ("diff -f a.yaml", ApiAccess::Acts),
         ("describe a b", ApiAccess::Asks),
         ("describe disk data", ApiAccess::Asks),
         ("describe network/default", ApiAccess::Asks),
@@ -197,7 +199,7 @@ mod tests {
         ("disk import a a.qcow2 -f host.yaml", ApiAccess::Stays),
         ("bundle create -f a.yaml -o b", ApiAccess::Here),
         ("bundle show b", ApiAccess::Here),
-        ("bundle apply b --verify-key k", ApiAccess::Stays),
+        ("bundle apply b --verify-key k", ApiAccess::Acts),
         ("clone a b", ApiAccess::Changes),
         ("snapshot create a", ApiAccess::Changes),
         ("snapshot restore a-1 --yes", ApiAccess::Acts),

@@ -5,10 +5,9 @@ use std::{io, path::Path};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
-    CommandFile, CommandLine, CommandRequest, DaemonAddress,
+    CommandLine, CommandRequest, DaemonAddress, SentDocuments,
     client::{self, ClientAnswer},
 };
-use vsiflow_file::InputText;
 use vsiflow_workflows::fleet::ConsoleWay;
 
 use super::{access::ApiAccess, socket::socket};
@@ -16,7 +15,6 @@ use crate::{
     args::Cli,
     exit::{Exit, ExitProblem, IN_USE},
     output,
-    work::CommandDocuments,
 };
 
 /// Whether another process may run this command: it must not read the caller's files, except
@@ -81,7 +79,7 @@ pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
 pub(crate) async fn forward_printing(
     place: &DaemonAddress,
     args: Vec<String>,
-    documents: &CommandDocuments,
+    documents: &SentDocuments,
     print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> Forwarded {
     match exchange(place, args, documents, print).await {
@@ -126,7 +124,7 @@ pub(crate) async fn ask_at(
         target.extend_from_slice(bytes);
         Ok(())
     };
-    match exchange(place, args, &CommandDocuments::default(), keep).await {
+    match exchange(place, args, &SentDocuments::default(), keep).await {
         Ok(ClientAnswer::Done(code)) => match Exit::of(code) {
             Exit::Done => Ok(Some(printed)),
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
@@ -160,13 +158,12 @@ pub(crate) async fn console(
 async fn exchange(
     place: &DaemonAddress,
     args: Vec<String>,
-    documents: &CommandDocuments,
+    documents: &SentDocuments,
     mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> io::Result<ClientAnswer> {
     let request = CommandRequest {
         args,
-        files: documents.files.iter().map(file).collect(),
-        directory: documents.directory.clone(),
+        files: documents.files.clone(),
         ascii: output::symbols::has_ascii_locale(),
     };
     let decoded = |text: &str| BASE64_STANDARD.decode(text).map_err(io::Error::other);
@@ -178,12 +175,4 @@ async fn exchange(
         CommandLine::Exit(_) => Ok(()),
     };
     client::run(place, &request, take).await
-}
-
-/// A document in the form of a request.
-pub(crate) fn file(file: &InputText) -> CommandFile {
-    CommandFile {
-        name: file.name.clone(),
-        content: file.bytes.clone(),
-    }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
-use vsiflow_api::{CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem};
+use vsiflow_api::{
+    CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, SentDocuments,
+};
 use vsiflow_engine::{low_priority, model::Actor};
-use vsiflow_file::InputText;
 
 use super::{access::ApiAccess, words};
 use crate::{
@@ -19,8 +20,7 @@ use crate::{
         self,
         sink::{self, OutputSink},
     },
-    runner,
-    work::{self, CommandDocuments},
+    runner, work,
 };
 
 /// Runs callers' commands.
@@ -123,14 +123,10 @@ pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     Some(cli)
 }
 
-pub(crate) fn documents_of(request: CommandRequest) -> CommandDocuments {
-    let files = request.files.into_iter().map(|file| InputText {
-        name: file.name,
-        bytes: file.content,
-    });
-    CommandDocuments {
-        files: files.collect(),
-        directory: request.directory,
+pub(crate) fn documents_of(request: CommandRequest) -> SentDocuments {
+    SentDocuments {
+        files: request.files,
+        ..SentDocuments::default()
     }
 }
 
@@ -164,6 +160,7 @@ pub(crate) fn api_problem(problem: &ExitProblem) -> Problem {
     Problem {
         host: problem.host.clone(),
         object: problem.object.clone(),
+        findings: problem.findings.clone(),
         ..Problem::new(status, &problem.code, &problem.message, &problem.remedy)
     }
 }

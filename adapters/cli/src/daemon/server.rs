@@ -16,12 +16,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vsiflow_api::{Api, JournalSet, LOOKING, OWNER, Rights, SocketPath, serve_unix};
+use vsiflow_api::{Api, ApiPorts, JournalSet, LOOKING, OWNER, Rights, SocketPath, serve_unix};
 
 use super::{commands::CallersCommands, socket::socket};
 use crate::{
     args::Common,
     compose::App,
+    documents::JournalDocuments,
     ending::defect,
     exit::{Exit, ExitProblem},
     inspection::{Inspection, SetInspection},
@@ -178,19 +179,30 @@ impl Drop for DaemonServer {
 
 /// The API for the journal that this process has open.
 pub(crate) fn api(app: &App) -> Api {
+    api_with(app, JournalDocuments::of(app.for_others()))
+}
+
+/// The same, with other work on documents.
+pub(crate) fn api_with(app: &App, documents: JournalDocuments) -> Api {
     let app = app.for_others();
     let fleet = app.fleet.clone();
     let moments = app.moments().clone();
-    let audits = Inspection::Held(Box::new(app.clone()));
-    let commands = CallersCommands::OnJournal(Box::new(app));
-    Api::new(fleet, Arc::new(commands), Arc::new(audits), moments)
+    let ports = ApiPorts {
+        audits: Arc::new(Inspection::Held(Box::new(app.clone()))),
+        commands: Arc::new(CallersCommands::OnJournal(Box::new(app))),
+        documents: Arc::new(documents),
+    };
+    Api::new(fleet, ports, moments)
 }
 
 /// The API for the whole set that `common` names.
 pub(crate) fn api_of_set(set: Arc<dyn JournalSet>, place: SetPlace, common: &Common) -> Api {
-    let commands = CallersCommands::OnSet(Box::new(common.clone()));
-    let audits = SetInspection::new(place, common);
-    Api::of_set(set, Arc::new(commands), Arc::new(audits))
+    let ports = ApiPorts {
+        commands: Arc::new(CallersCommands::OnSet(Box::new(common.clone()))),
+        audits: Arc::new(SetInspection::new(place, common)),
+        ..ApiPorts::default()
+    };
+    Api::of_set(set, ports)
 }
 
 /// The socket at that path that a service manager opened.

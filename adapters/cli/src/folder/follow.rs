@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use vsiflow_api::{DeleteRequest, PrunedObject};
 use vsiflow_workflows::{
     fleet::{Change, FleetError, LeftOut},
     spec::Resolved,
@@ -18,10 +19,9 @@ use super::{
 use crate::{
     actor,
     args::{Common, FolderArgs},
-    command::prune,
     compose::App,
     exit::ExitProblem,
-    output,
+    output, service,
     work::{self, off_runtime},
 };
 
@@ -245,11 +245,12 @@ impl<'a> FolderKeeper<'a> {
         let left: Vec<_> = left
             .into_iter()
             .filter(|one| !self.is_held(one, &held))
+            .map(PrunedObject::from)
             .collect();
         if left.is_empty() {
             return;
         }
-        let shown: Vec<_> = left.iter().map(prune::shown).collect();
+        let shown: Vec<_> = left.iter().map(ToString::to_string).collect();
         let shown = shown.join(", ");
         let folder = self.folder.path.display();
         if held.iter().any(|file| !self.names.contains_key(file)) {
@@ -277,12 +278,13 @@ impl<'a> FolderKeeper<'a> {
         files.into_iter().any(|names| names.contains(&name))
     }
 
-    async fn delete(&mut self, version: &FolderVersion, left: Vec<LeftOut>) {
-        let common = Common {
-            reason: format!("no document of it in {}", self.reason(version)),
-            ..self.common.clone()
-        };
-        if let Err(problem) = prune::prune(self.app, &common, left).await {
+    async fn delete(&mut self, version: &FolderVersion, pruned: Vec<PrunedObject>) {
+        for object in &pruned {
+            output::note(&format!("{object} is pruned: it no longer has a document"));
+        }
+        let reason = format!("no document of it in {}", self.reason(version));
+        let request = DeleteRequest::of_pruned(&pruned, &reason);
+        if let Err(problem) = service::call_on(self.app, &self.common, request).await {
             self.report_once([words(&problem)]);
             self.again = Instant::now().checked_add(RETRY_DELAY);
         }

@@ -107,6 +107,9 @@ pub(crate) fn problem(problem: &ExitProblem) {
     if problem.code == UNWRITABLE {
         sink::report();
     }
+    if !problem.findings.is_empty() {
+        return diagnostics(&problem.findings);
+    }
     if problem.message.is_empty() {
         return;
     }
@@ -163,7 +166,7 @@ pub(crate) fn worst(all: impl IntoIterator<Item = Result<Exit, ExitProblem>>) ->
 pub(crate) fn diagnostics(all: &[Diagnostic]) {
     for diagnostic in all {
         if diagnostic.severity == DiagnosticSeverity::Error {
-            sink::note_code(diagnostic.code);
+            sink::note_code(&diagnostic.code);
         }
         note(&diagnostic.to_string());
     }
@@ -376,7 +379,7 @@ mod tests {
     async fn the_code_of_an_error_is_its_own_and_no_word_of_a_document() {
         let diagnostic = |severity, code| Diagnostic {
             severity,
-            code,
+            code: str::to_owned(code),
             file: "VSI0006.yaml".to_owned(),
             line: None,
             column: None,

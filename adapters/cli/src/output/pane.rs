@@ -71,24 +71,9 @@ impl Pane {
         }
     }
 
-    /// A printer that prints above the pane while another task draws it.
-    pub(crate) fn over(&self) -> PanePrinter {
-        PanePrinter(self.all.clone())
-    }
-
     /// Prints to standard output, above the pane.
     pub(crate) fn print(&self, print: impl FnOnce()) {
         self.all.suspend(print);
-    }
-}
-
-/// Prints above the pane.
-pub(crate) struct PanePrinter(MultiProgress);
-
-impl PanePrinter {
-    /// Prints, then redraws the pane.
-    pub(crate) fn print<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
     }
 }
 

@@ -1,45 +1,48 @@
-//! The plans of changes, as text and as JSON.
+//! The plans of changes, as text.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use vsiflow_api::{DocumentedChange, PlannedDocuments};
 use vsiflow_workflows::{
-    fleet::{Applied, Change, NeededRoom, ReplacementPlace},
+    fleet::{Change, NeededRoom, ReplacementPlace},
     plan::{self, How, Plan},
     spec::Quantity,
 };
 
-use super::{label, line, list, sizes::shown, warning};
+use super::{label, line, sizes::shown, warning};
 
 /// Prints the plans as text.
-pub(crate) fn text(planned: &[Applied]) {
-    for one in planned {
-        let label = label(&one.namespace, &one.name);
-        line(&format!("{}/{label} {}", one.kind, headline(one)));
-        changes(&one.plan);
-        for needed in &one.needs {
+pub(crate) fn text(planned: &PlannedDocuments) {
+    for (object, documented) in planned.changes() {
+        let label = label(&object.namespace, &object.name);
+        let plan = object.plan.clone().unwrap_or_default();
+        let headline = headline(&plan, documented);
+        line(&format!("{}/{label} {headline}", object.kind.word()));
+        changes(&plan);
+        for needed in &documented.needs {
             line(&format!("  * {}", room(needed)));
             if needed.place == ReplacementPlace::InPlace {
                 line(&format!("    {}", in_place(&label)));
             }
         }
-        for retained_refs in one.missing_text() {
-            warning(&format!("vsi/{label}: {retained_refs}"));
+        for missing in documented.missing_text() {
+            warning(&format!("vsi/{label}: {missing}"));
         }
     }
     line(&summary(planned));
 }
 
-fn headline(one: &Applied) -> String {
-    let what = match (one.change, one.plan.how()) {
+fn headline(plan: &Plan, documented: &DocumentedChange) -> String {
+    let what = match (documented.change, plan.how()) {
         (Change::Created, _) => "will be created",
         (_, None) => "does not change",
-        (_, Some(How::Recorded)) if is_reduced(one) => "will have fewer members",
+        (_, Some(How::Recorded)) if is_reduced(plan) => "will have fewer members",
         (_, Some(How::Recorded)) => "stays as it is; something is recorded",
         (_, Some(How::InPlace)) => "will be changed in place",
         (_, Some(How::Restart)) => "will be restarted",
         (_, Some(How::Rebuild)) => "will be rebuilt",
         (_, Some(How::Refused)) => "cannot be changed so",
     };
-    if one.awaits_approval {
+    if documented.awaits_approval {
         format!("{what}, once it is approved")
     } else {
         what.to_owned()
@@ -47,8 +50,8 @@ fn headline(one: &Applied) -> String {
 }
 
 /// Whether members are deleted and nothing else changes.
-fn is_reduced(one: &Applied) -> bool {
-    one.plan.how() == Some(How::Recorded) && !one.plan.destroys.is_empty()
+fn is_reduced(plan: &Plan) -> bool {
+    plan.how() == Some(How::Recorded) && !plan.destroys.is_empty()
 }
 
 /// Prints a line for each disk and object that is destroyed.
@@ -106,10 +109,16 @@ fn in_place(vsi: &str) -> String {
     format!("there is no room for both: apply, then order it by `vsiflow rebuild {vsi} --in-place`")
 }
 
-fn summary(planned: &[Applied]) -> String {
-    let created = planned.iter().filter(|one| one.change == Change::Created);
+fn summary(planned: &PlannedDocuments) -> String {
+    let created = planned
+        .changes()
+        .filter(|(_, documented)| documented.change == Change::Created);
+    let plans: Vec<_> = planned
+        .changes()
+        .filter_map(|(object, _)| object.plan.as_ref())
+        .collect();
     let with = |how: How| {
-        let plans = planned.iter().filter(|one| one.plan.how() == Some(how));
+        let plans = plans.iter().filter(|plan| plan.how() == Some(how));
         plans.count()
     };
     let parts = [
@@ -119,7 +128,7 @@ fn summary(planned: &[Applied]) -> String {
         (with(How::Rebuild), "to rebuild"),
         (with(How::Refused), "refused"),
         (
-            planned.iter().filter(|one| is_reduced(one)).count(),
+            plans.iter().filter(|plan| is_reduced(plan)).count(),
             "to reduce",
         ),
     ];
@@ -130,27 +139,4 @@ fn summary(planned: &[Applied]) -> String {
     } else {
         format!("Plan: {}.", parts.join(", "))
     }
-}
-
-/// The plans as a list of objects.
-pub(crate) fn json(planned: &[Applied]) -> Value {
-    let item = |one: &Applied| {
-        let action = match (one.change, one.plan.how()) {
-            (Change::Created, _) => json!("create"),
-            (_, None) => json!("none"),
-            (_, Some(how)) => json!(how),
-        };
-        json!({
-            "kind": one.kind,
-            "metadata": {"name": one.name, "namespace": one.namespace},
-            "action": action,
-            "changes": one.plan.changes,
-            "destroys": one.plan.destroys,
-            "keeps": one.plan.keeps,
-            "needs": one.needs,
-            "awaitsApproval": one.awaits_approval,
-            "missing": one.retained_refs,
-        })
-    };
-    list(&planned.iter().map(item).collect::<Vec<_>>())
 }

@@ -250,6 +250,7 @@ async fn outcome(there: &ClusterAccess<'_>, name: &str, answer: ActionAnswer) ->
             host: failure.host,
             object: failure.object,
             remedy: failure.remedy,
+            findings: Vec::new(),
         });
         Ok(exit)
     };

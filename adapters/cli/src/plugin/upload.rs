@@ -195,6 +195,7 @@ impl FileUpload<'_> {
                 host: failure.host,
                 object: failure.object,
                 remedy: failure.remedy,
+                findings: Vec::new(),
             });
         }
         Ok(if own.iter().all(|image| image.ready) {

@@ -17,7 +17,7 @@ use super::{
     choose, consoles, decided,
     front::{objects::leave, routing::is_asked},
     journal_holder::JournalHolder,
-    local_documents, members, networks,
+    members, networks,
     remote_problem::{unknown, unreadable},
     report,
     under_way::{PanickedRequest, RequestsUnderWay},
@@ -95,8 +95,15 @@ async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Sec
     else {
         return text(&Box::pin(command(holder, incoming)).await);
     };
+    let begun = api::BegunBefore {
+        again: incoming.again,
+        is_lost: incoming.begun,
+    };
     match &read.part {
-        CommandPart::Report(_) => text(&report::report(holder, read).await),
+        CommandPart::Report(questions, documents) => {
+            let (questions, documents) = (questions.clone(), documents.clone());
+            text(&Box::pin(report::report(holder, questions, documents)).await)
+        }
         CommandPart::ReportMembers(_) => text(&members::carry_out::report(holder, read).await),
         CommandPart::AskGuests(_) => {
             text(&Box::pin(members::carry_out::ask_guests(holder, read)).await)
@@ -113,20 +120,23 @@ async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Sec
         CommandPart::ResourceDecided(resource) => text(&decided::take_over(holder, resource).await),
         CommandPart::ReportNetworks(questions) => text(&networks::report(holder, questions).await),
         CommandPart::EndNetworks(group) => text(&networks::end_of_group(holder, group).await),
+        CommandPart::Decide(_) if incoming.begun => text(&choose::DecidedAnswer::lost()),
+        CommandPart::Decide(work) => {
+            text(&Box::pin(choose::decide(holder, &incoming.id, work)).await)
+        }
+        CommandPart::HandedOver(chosen, request) => {
+            let (request, chosen) = (request.clone(), Some(chosen.clone()));
+            text(&Box::pin(api::answer(holder, request, begun, chosen)).await)
+        }
         CommandPart::Answer(request) => {
-            let begun = api::BegunBefore {
-                again: incoming.again,
-                is_lost: incoming.begun,
-            };
-            text(&Box::pin(api::answer(holder, request.clone(), begun)).await)
+            text(&Box::pin(api::answer(holder, request.clone(), begun, None)).await)
         }
         CommandPart::NoteConsole(note) => {
             text(&consoles::record(holder, note, read.actor.clone(), incoming.begun).await)
         }
-        CommandPart::Own
-        | CommandPart::Named(_)
-        | CommandPart::Decide
-        | CommandPart::HandedOver(_) => text(&Box::pin(command(holder, incoming)).await),
+        CommandPart::Own | CommandPart::Named(_) => {
+            text(&Box::pin(command(holder, incoming)).await)
+        }
     }
 }
 
@@ -137,9 +147,7 @@ fn text(answer: &impl Serialize) -> Secret {
 /// Runs a command with the journal that this process has open, as the daemon does for callers of
 /// its socket.
 async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> CommandAnswer {
-    let JournalRequest {
-        id, request, begun, ..
-    } = incoming;
+    let JournalRequest { request, begun, .. } = incoming;
     let sink = Arc::new(sink::OutputSink::default());
     let work = async {
         let refused = |problem: ExitProblem| {
@@ -168,18 +176,9 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
                     leave(&mut cli.command, names);
                     Box::pin(runner::run_to_end(cli)).await
                 }
-                CommandPart::HandedOver(chosen) => {
-                    Box::pin(local_documents::with_chosen(
-                        chosen,
-                        runner::run_to_end(cli),
-                    ))
-                    .await
-                }
-                CommandPart::Decide => {
-                    let decided = choose::decide(holder, &id, &command, &cli).await;
-                    decided.inspect_err(output::problem)
-                }
-                CommandPart::Report(_)
+                CommandPart::Decide(_)
+                | CommandPart::HandedOver(..)
+                | CommandPart::Report(..)
                 | CommandPart::ReportMembers(_)
                 | CommandPart::AskGuests(_)
                 | CommandPart::DecideMembers(_)

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vsiflow_api::{ForwardedAnswer, ForwardedRequest};
 use vsiflow_postgres::{seal::Sealer, shards::ShardSet};
+use vsiflow_workflows::fleet::ChosenHost;
 
 use super::{
     ask::{self, CommandPart, ForwardedCommand},
     journal_holder::JournalHolder,
     remote_problem::{RemoteProblem, unknown},
 };
-use crate::{daemon, exit::ExitProblem};
+use crate::{daemon, documents::JournalDocuments, exit::ExitProblem};
 
 /// How long a holder may take to begin: the caller waits for an answer over HTTP.
 const BEGIN: Duration = Duration::from_secs(20);
@@ -21,6 +22,12 @@ const BEGIN: Duration = Duration::from_secs(20);
 pub(super) struct ApiAnswer {
     #[serde(rename = "said")]
     outcome: Result<ForwardedAnswer, RemoteProblem>,
+}
+
+impl ApiAnswer {
+    pub(super) fn into_answer(self) -> Result<ForwardedAnswer, ExitProblem> {
+        self.outcome.map_err(RemoteProblem::problem)
+    }
 }
 
 /// Has the holder of a journal answer a request to the API. If a process died after beginning it, the next holder answers
@@ -36,7 +43,7 @@ pub(super) async fn ask(
 ) -> Result<ForwardedAnswer, ExitProblem> {
     let id = send(set, sealer, journal, request).await?;
     let answer: ApiAnswer = ask::answer_quietly(set, sealer, (&id, journal), BEGIN).await?;
-    answer.outcome.map_err(RemoteProblem::problem)
+    answer.into_answer()
 }
 
 /// The same for a command, which tells its user what it waits for.
@@ -51,7 +58,7 @@ pub(super) async fn ask_for_user(
 ) -> Result<ForwardedAnswer, ExitProblem> {
     let id = send(set, sealer, journal, request).await?;
     let answer: ApiAnswer = ask::answer(set, sealer, (&id, journal), ask::TIMEOUT).await?;
-    answer.outcome.map_err(RemoteProblem::problem)
+    answer.into_answer()
 }
 
 /// Sends the request, and returns its ID.
@@ -79,11 +86,12 @@ pub(super) struct BegunBefore {
     pub(super) is_lost: bool,
 }
 
-/// Answers a request to the API that concerns this journal.
+/// Answers a request to the API that concerns this journal. With the hosts that journal 0 chose, if it decided.
 pub(super) async fn answer(
     holder: &JournalHolder,
     mut request: ForwardedRequest,
     begun: BegunBefore,
+    chosen: Option<Vec<ChosenHost>>,
 ) -> ApiAnswer {
     let BegunBefore { again, is_lost } = begun;
     if is_lost && !request.is_repeatable {
@@ -91,7 +99,11 @@ pub(super) async fn answer(
         return ApiAnswer { outcome };
     }
     request.is_repeated = again;
-    let answer = daemon::api(&holder.app).answer(request).await;
+    let app = holder.app.for_others();
+    let documents = JournalDocuments::of_member(app, &holder.common, chosen);
+    let answer = daemon::api_with(&holder.app, documents)
+        .answer(request)
+        .await;
     ApiAnswer {
         outcome: Ok(answer),
     }

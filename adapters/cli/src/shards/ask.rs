@@ -5,9 +5,8 @@ use std::time::Duration;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
-use vsiflow_api::{CommandRequest, ForwardedRequest};
+use vsiflow_api::{CommandRequest, ForwardedRequest, SentDocuments, SentFile};
 use vsiflow_engine::{model::Actor, secret::Secret};
-use vsiflow_file::InputText;
 use vsiflow_postgres::{
     Held,
     seal::Sealer,
@@ -74,15 +73,14 @@ pub(super) enum CommandPart {
     /// All that concerns the journal's own objects.
     #[default]
     Own,
-    /// Journal 0: decides what spans all journals, then has each of them do its part.
-    Decide,
-    /// What concerns the journal's own objects, with the hosts that journal 0 chose for some of
-    /// them.
-    HandedOver(Vec<ChosenHost>),
+    /// Journal 0: decides about documents over all journals, then has each of them do its part.
+    Decide(Box<ForwardedDocuments>),
+    /// The journal's part of documents, with the hosts that journal 0 chose for some of their objects.
+    HandedOver(Vec<ChosenHost>, ForwardedRequest),
     /// What concerns these of its own objects, out of all that the command names or selects.
     Named(Vec<String>),
-    /// Reports on its hosts and objects, and changes nothing.
-    Report(ReportQuestions),
+    /// Reports on its hosts and objects, also on hosts that only these documents describe, and changes nothing.
+    Report(ReportQuestions, Option<SentDocuments>),
     /// Reports its members of a pool, and changes nothing.
     ReportMembers(MemberQuestions),
     /// Journal 0: decides over all journals what a pool asks for, as it does for documents.
@@ -110,19 +108,29 @@ impl CommandPart {
         match self {
             Self::Own
             | Self::Named(_)
-            | Self::HandedOver(_)
+            | Self::HandedOver(..)
             | Self::MembersHandedOver(_)
             | Self::ResourceDecided(_)
             | Self::NoteConsole(_)
             | Self::Answer(_) => Lane::Command,
-            Self::Decide | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
-            Self::Report(_)
+            Self::Decide(_) | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
+            Self::Report(..)
             | Self::ReportMembers(_)
             | Self::AskGuests(_)
             | Self::ReportNetworks(_)
             | Self::EndNetworks(_) => Lane::Report,
         }
     }
+}
+
+/// Documents that journal 0 decides about.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ForwardedDocuments {
+    pub(super) documents: SentDocuments,
+    /// What each journal is to answer about its part.
+    pub(super) request: ForwardedRequest,
+    /// Why, if the decision is recorded.
+    pub(super) reason: Option<String>,
 }
 
 /// A journal's answer to a report request.
@@ -170,13 +178,12 @@ impl CommandAnswer {
 }
 
 /// A command as it is sent to a journal.
-pub(super) fn forwarded(cli: &Cli, files: &[InputText], part: CommandPart) -> ForwardedCommand {
+pub(super) fn forwarded(cli: &Cli, files: Vec<SentFile>, part: CommandPart) -> ForwardedCommand {
     ForwardedCommand {
         request: CommandRequest {
             args: daemon::words(cli),
-            files: files.iter().map(daemon::file).collect(),
+            files,
             ascii: output::symbols::is_ascii(),
-            ..CommandRequest::default()
         },
         actor: actor::by("").actor,
         part,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
+use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem, SetAnswer, SetWork};
 use vsiflow_engine::executor::By;
 use vsiflow_postgres::seal::Sealer;
 use vsiflow_workflows::{
@@ -11,12 +11,13 @@ use vsiflow_workflows::{
     kinds::ObjectKind,
 };
 
-use super::{SetPlace, api, claims, consoles, failure::failed};
-use crate::{compose::journal_key, daemon, exit::ExitProblem};
+use super::{SetPlace, api, claims, consoles, documents::DocumentSet, failure::failed};
+use crate::{args::Common, compose::journal_key, daemon, exit::ExitProblem};
 
 /// The journals of a set that a command has opened.
 pub(crate) struct CommandSet {
     place: SetPlace,
+    common: Common,
     fleets: Arc<Fleets>,
     sealer: Sealer,
 }
@@ -26,10 +27,15 @@ impl CommandSet {
     ///
     /// # Errors
     /// If this process has no key of the set.
-    pub(crate) async fn new(place: SetPlace, fleets: Arc<Fleets>) -> Result<Self, ExitProblem> {
+    pub(crate) async fn new(
+        place: SetPlace,
+        common: &Common,
+        fleets: Arc<Fleets>,
+    ) -> Result<Self, ExitProblem> {
         let sealer = journal_key::needed().await?;
         Ok(Self {
             place,
+            common: common.clone(),
             fleets,
             sealer,
         })
@@ -63,6 +69,16 @@ impl JournalSet for CommandSet {
     ) -> Result<ForwardedAnswer, Problem> {
         let answered = api::ask_for_user(&self.place.set, &self.sealer, journal, request).await;
         answered.map_err(|problem| daemon::api_problem(&problem))
+    }
+
+    async fn carry_out(&self, work: SetWork<'_>) -> Result<SetAnswer, Problem> {
+        let set = DocumentSet {
+            place: &self.place,
+            common: &self.common,
+            sealer: &self.sealer,
+            fleets: &self.fleets,
+        };
+        Box::pin(set.carry_out(work)).await
     }
 
     async fn note_console(

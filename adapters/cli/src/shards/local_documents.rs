@@ -14,15 +14,6 @@ use crate::{
     exit::{Exit, ExitProblem},
 };
 
-tokio::task_local! {
-    static HANDED_OVER: Vec<ChosenHost>;
-}
-
-/// Runs `work` with the hosts that journal 0 chose.
-pub(super) async fn with_chosen<T>(chosen: Vec<ChosenHost>, work: impl Future<Output = T>) -> T {
-    HANDED_OVER.scope(chosen, work).await
-}
-
 /// Refuses what a set of journals does not support. Hosts may be chosen later.
 ///
 /// # Errors
@@ -109,15 +100,20 @@ pub(crate) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
         .collect()
 }
 
-/// Removes from documents everything that is not on this journal's hosts.
+/// Removes from documents everything that is not on this journal's hosts, with the hosts that journal 0 chose, if it was
+/// asked.
 ///
 /// # Errors
 /// VSI0763 as above, and when the database does not answer.
-pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<(), ExitProblem> {
+pub(crate) async fn keep(
+    shard: &Membership,
+    resolved: &mut Resolved,
+    chosen: Option<&[ChosenHost]>,
+) -> Result<(), ExitProblem> {
     refuse_shared(resolved)?;
-    match HANDED_OVER.try_with(Clone::clone) {
-        Ok(chosen) => put_hosts(resolved, &chosen),
-        Err(_) => refuse_undecided(shard, resolved).await?,
+    match chosen {
+        Some(chosen) => put_hosts(resolved, chosen),
+        None => refuse_undecided(shard, resolved).await?,
     }
     if let Some(vsi) = resolved.vsis.iter().find(|vsi| is_open(vsi)) {
         let why = format!("no host was chosen for vsi/{}", vsi.desired.name);

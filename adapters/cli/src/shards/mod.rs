@@ -10,8 +10,8 @@
 //!   requests to it ([`journal_holder`], [`under_way`]).
 //! - [`front`]: routes a command on a set: it reads all journals, or sends requests to the holders of those
 //!   that it concerns; [`ask`]: such a request and its answer.
-//! - [`local_documents`]: the part of documents that belongs to a journal; [`claims`]: names that belong to
-//!   one journal.
+//! - [`documents`]: has the journals that documents concern do their parts; [`local_documents`]: the part that
+//!   belongs to a journal; [`claims`]: names that belong to one journal.
 //! - [`consoles`]: consoles and screens, which the journals of VSIs record.
 //! - [`adopting`]: adopts domains into the journals of their hosts.
 //! - [`snapshots`]: the names of snapshots, and the journals that have them.
@@ -39,7 +39,6 @@
 //! This module decides nothing about a VSI, records only through a fleet, and never half does what needs
 //! several journals at the same time. Documents that name no host are refused (VSI0763), as are commands that
 //! would show or change only a part (VSI0764).
-//! name no host are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 pub(crate) mod adopting;
 mod answering;
@@ -51,6 +50,7 @@ mod cluster;
 mod command_set;
 pub(crate) mod consoles;
 mod decided;
+mod documents;
 mod failure;
 pub(crate) mod front;
 mod journal;

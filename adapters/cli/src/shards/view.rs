@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
-use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
+use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem, SetAnswer, SetWork};
 use vsiflow_engine::executor::By;
 use vsiflow_postgres::{seal::Sealer, shards::processes::JournalExtent};
 use vsiflow_workflows::{
@@ -22,7 +22,7 @@ use vsiflow_workflows::{
     kinds::ObjectKind,
 };
 
-use super::{SetPlace, api, claims, consoles, failure::failed};
+use super::{SetPlace, api, claims, consoles, documents::DocumentSet, failure::failed};
 use crate::{
     args::Common,
     compose::{App, database},
@@ -224,6 +224,15 @@ impl SetView {
         })
     }
 
+    /// Has the journals read anew at the next request: one of them has just been changed.
+    async fn outdate(&self) {
+        for view in [&self.seen, &self.with_tokens] {
+            if let Some(seen) = &mut *view.lock().await {
+                seen.is_stale = true;
+            }
+        }
+    }
+
     async fn open(&self, number: u16) -> Result<ViewedJournal, ExitProblem> {
         let member = self.place.member(&self.common, number, None);
         let app = Box::pin(App::open_to_read_at(&member)).await?;
@@ -271,12 +280,21 @@ impl JournalSet for SetView {
         request: ForwardedRequest,
     ) -> Result<ForwardedAnswer, Problem> {
         let answered = api::ask(&self.place.set, &self.sealer, journal, request).await;
-        for view in [&self.seen, &self.with_tokens] {
-            if let Some(seen) = &mut *view.lock().await {
-                seen.is_stale = true;
-            }
-        }
+        self.outdate().await;
         answered.map_err(|problem| daemon::api_problem(&problem))
+    }
+
+    async fn carry_out(&self, work: SetWork<'_>) -> Result<SetAnswer, Problem> {
+        let fleets = self.fleets().await?;
+        let set = DocumentSet {
+            place: &self.place,
+            common: &self.common,
+            sealer: &self.sealer,
+            fleets: &fleets,
+        };
+        let answered = Box::pin(set.carry_out(work)).await;
+        self.outdate().await;
+        answered
     }
 
     async fn note_console(

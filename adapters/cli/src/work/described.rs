@@ -5,17 +5,16 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use vsiflow_file::InputText;
+use vsiflow_api::{SentDocuments, SentFile};
 use vsiflow_steps::guest::user_data::text_of_file;
 use vsiflow_workflows::{
     kinds::{ObjectKind, TableQuery},
     spec::server_type::ServerType,
 };
 
-use super::documents::{CommandDocuments, gather};
+use super::documents::gather;
 use crate::{
     args::{Common, CreateArgs},
-    compose::App,
     exit::{Exit, ExitProblem},
     service,
     user_file::{beginning, beginning_bytes},
@@ -28,20 +27,13 @@ const FILE_MAX: u64 = 8 << 20;
 /// The label by which a VSI selects its network.
 const NETWORK: &str = "vsiflow.io/network";
 
-/// Makes the documents, and reads those of the hosts, or uses those that were made before, also by a daemon's caller.
+/// Makes the documents, and reads those of the hosts.
 pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
-) -> Result<CommandDocuments, ExitProblem> {
-    let sent = gather(&[], false).await?;
-    if sent.files.iter().any(|file| file.name == SOURCE) {
-        return Ok(sent);
-    }
-    if App::held().is_some() {
-        refuse_files(args)?;
-    }
+) -> Result<SentDocuments, ExitProblem> {
     let mut documents = if args.files.is_empty() {
-        CommandDocuments::default()
+        SentDocuments::default()
     } else {
         gather(&args.files, false).await?
     };
@@ -49,36 +41,25 @@ pub(crate) async fn documents(
     let guest = guest(args, &size.guest).await?;
     for name in &args.names {
         let vsi = document(args, name, (&size, &guest));
-        documents.files.push(input(&vsi)?);
+        documents.files.push(file(&vsi)?);
     }
     if let Some(network) = &args.network {
         documents
             .files
-            .push(input(&network_reference(args, network))?);
+            .push(file(&network_reference(args, network))?);
     }
-    documents.directory = None;
-    Ok(documents)
+    Ok(SentDocuments {
+        directory: None,
+        host: common.host.clone(),
+        ..documents
+    })
 }
 
-/// A daemon refuses files: the caller's paths may be other files here.
-fn refuse_files(args: &CreateArgs) -> Result<(), ExitProblem> {
-    let named = args.contract.iter().chain(&args.user_data);
-    let Some(file) = named.chain(&args.ssh_keys).next() else {
-        return Ok(());
-    };
-    let message = format!(
-        "{} is a file of the caller, which is not read here",
-        file.display()
-    );
-    let remedy = "run `vsiflow create` where the file is, or send a document with its text";
-    Err(ExitProblem::new(Exit::Usage, "VSI0022", message, remedy))
-}
-
-/// A document as input text. JSON is valid YAML.
-pub(crate) fn input(document: &Value) -> Result<InputText, ExitProblem> {
-    Ok(InputText {
+/// A document as a file. JSON is valid YAML.
+pub(crate) fn file(document: &Value) -> Result<SentFile, ExitProblem> {
+    Ok(SentFile {
         name: SOURCE.to_owned(),
-        bytes: serde_json::to_vec_pretty(document).map_err(ExitProblem::defect)?,
+        content: serde_json::to_vec_pretty(document).map_err(ExitProblem::defect)?,
     })
 }
 

@@ -16,8 +16,7 @@ mod watch_hosts;
 
 pub(crate) use crate::{off_runtime::off_runtime, output::label};
 pub(crate) use documents::{
-    CommandDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
-    with_files,
+    check_before_state, described as described_documents, gather, sent, with_files,
 };
 pub(crate) use engine_notices::tell;
 pub(crate) use host::{host, limit_uploads};
@@ -29,8 +28,7 @@ pub(crate) use selection::{
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, HOST, POOL, QUOTA, SNAPSHOT, TYPE, Target, print_objects, targets_named,
-    targets_of,
+    DISK, GROUP, HOST, POOL, QUOTA, SNAPSHOT, TYPE, Target, targets_named, targets_of,
 };
 pub(crate) use wait::{Reminder, Until, elapsed, report_recorded, until_decided, watch};
 pub(crate) use watch_hosts::{keep_current, watch_hosts};

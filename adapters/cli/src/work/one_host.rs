@@ -4,14 +4,11 @@ use std::path::PathBuf;
 
 use vsiflow_workflows::spec::HostSettings;
 
-use super::{
-    documents::{diagnostics_problem, inputs},
-    host::host,
-};
+use super::{documents::gather, host::host};
 use crate::{
     args::Common,
+    documents,
     exit::{Exit, ExitProblem},
-    off_runtime::off_runtime,
 };
 
 /// The host, from `--host` or from the single ConfigMap and Secret in the files.
@@ -27,9 +24,7 @@ pub(crate) async fn one_host(
         let remedy = "name the file with the host's ConfigMap and Secret with -f, or use --host";
         return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
-    let inputs = inputs(files);
-    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
-    let loaded = off_runtime(read).await?.map_err(diagnostics_problem)?;
+    let loaded = documents::loaded(&gather(files, false).await?).await?;
     let (maps, secrets) = (&loaded.documents.config_maps, &loaded.documents.secrets);
     if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
         let message = "the files describe no host, or several";

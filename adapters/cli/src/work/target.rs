@@ -1,18 +1,9 @@
 //! The targets of a command, found by the names that users gave them.
 
 use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::{
-    fleet::{Fleets, NamedObject},
-    kinds::{ListedObject, TableQuery},
-    record::kind,
-};
+use vsiflow_workflows::{fleet::NamedObject, record::kind};
 
-use crate::{
-    args::{ObjectKind, OutputFormat},
-    compose::App,
-    exit::ExitProblem,
-    output::{self, label, table},
-};
+use crate::{compose::App, exit::ExitProblem, output::label};
 
 /// An entity that a command works on, such as a VSI, a data disk or an image.
 #[derive(Clone, Debug)]
@@ -65,11 +56,11 @@ impl Target {
         self.entity.kind().as_str() == kind::VSI
     }
 
-    pub(super) fn is_pool(&self) -> bool {
+    pub(crate) fn is_pool(&self) -> bool {
         self.entity.kind().as_str() == kind::POOL
     }
 
-    pub(super) fn is_group(&self) -> bool {
+    pub(crate) fn is_group(&self) -> bool {
         self.entity.kind().as_str() == kind::GROUP
     }
 
@@ -117,66 +108,4 @@ pub(crate) async fn targets_of(
 ) -> Result<Vec<Target>, ExitProblem> {
     let named = app.fleet.vsis_of(entities).await?;
     Ok(named.into_iter().map(Target::from).collect())
-}
-
-/// Prints VSIs, pools, groups and data disks as objects.
-pub(crate) async fn print_objects(
-    app: &App,
-    targets: &[Target],
-    format: OutputFormat,
-) -> Result<(), ExitProblem> {
-    match format {
-        OutputFormat::Name => targets
-            .iter()
-            .for_each(|target| output::line(&target.shown())),
-        OutputFormat::Wide => print_tables(&objects(app, targets).await?)?,
-        format => {
-            let objects = objects(app, targets).await?;
-            let values = objects.iter().map(|(_, object)| object.to_json());
-            let values: Result<Vec<_>, _> = values.collect();
-            match values.map_err(ExitProblem::defect)?.as_slice() {
-                [value] => output::print(value, format)?,
-                values => output::print(&output::list(values), format)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The targets' objects without those that hosts are asked for, such as networks: `get` shows them.
-async fn objects(
-    app: &App,
-    targets: &[Target],
-) -> Result<Vec<(ObjectKind, Box<dyn ListedObject>)>, ExitProblem> {
-    let fleets = Fleets::from(app.fleet.clone());
-    let mut objects = Vec::new();
-    for target in targets {
-        let kind = ObjectKind::named(target.entity.kind().as_str());
-        let Some(kind) = kind.filter(|kind| !kind.asks_hosts()) else {
-            continue;
-        };
-        let object = kind.get(&fleets, &target.namespace, &target.name).await?;
-        objects.push((kind, object));
-    }
-    Ok(objects)
-}
-
-fn print_tables(objects: &[(ObjectKind, Box<dyn ListedObject>)]) -> Result<(), ExitProblem> {
-    if objects.is_empty() {
-        output::note("No objects found.");
-    }
-    let form = table::TableForm::wide(true);
-    let query = TableQuery {
-        wide: true,
-        ..TableQuery::default()
-    };
-    for kind in ObjectKind::ALL {
-        let of_kind = objects.iter().filter(|(own, _)| own == kind);
-        let listed = kind.table_of(of_kind.map(|(_, object)| object.as_ref()), &query)?;
-        if !listed.rows.is_empty() {
-            let table = table::objects(&listed.columns, &listed.rows, form);
-            output::table(&table, kind.words().plural);
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! What an apply did about an object.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::EntityId;
 
-use crate::fleet::{NeededRoom, index::Known, vsi::retained_refs};
+use crate::fleet::{NeededRoom, index::Known};
 use crate::{
     plan::{Plan, PlannedChange},
     record::{RolloutPredecessor, kind},
@@ -11,8 +12,9 @@ use crate::{
 };
 
 /// What an apply did about one VSI or data disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "DocumentEffect")]
 pub enum Change {
     /// It is new.
     Created,
@@ -51,13 +53,6 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// One message for each reference without a document.
-    pub fn missing_text(&self) -> impl Iterator<Item = String> {
-        self.retained_refs
-            .iter()
-            .map(|retained_refs| retained_refs::words(retained_refs))
-    }
-
     pub(in crate::fleet) fn of(
         vsi: &ResolvedVsi,
         entity: Option<EntityId>,

@@ -8,22 +8,20 @@ use std::{
 };
 
 use vsiflow_engine::audit::{Seal, SigningKey};
-use vsiflow_file::{DocumentPart, Input, InputText, Loaded};
+use vsiflow_file::{Diagnostics, DocumentPart, Input, InputText, Loaded};
 use vsiflow_image::bundle::{BundleError, BundleManifest, BundleWriter};
 use vsiflow_workflows::{
     provision_vsi::SIMULATED,
     spec::{DataDiskSource, Documents, HostSettings, Resolved},
 };
 
-use super::{
-    super::audit::signing_key,
-    fetch::{ImageToPack, fetch},
-    opened::unfit,
-};
+use super::fetch::{ImageToPack, fetch};
 use crate::{
     args::{BundleCreateArgs, Common},
+    bundle_file::unfit,
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
+    key_file::signing_key,
     output,
     user_file::unwritable,
     work::{self, off_runtime},
@@ -90,8 +88,13 @@ fn report(path: &Path, manifest: &BundleManifest, seal: &Seal) {
 
 async fn content(common: &Common, args: &BundleCreateArgs) -> Result<BundleContent, ExitProblem> {
     let gathered = work::gather(&args.sources.files, args.sources.recursive).await?;
-    let (documents, left_out) = packed(&gathered.files, args.include_secrets)?;
-    let (mut loaded, resolved) = resolved(common, args, gathered.files).await?;
+    let files = gathered.files.into_iter().map(|file| InputText {
+        name: file.name,
+        bytes: file.content,
+    });
+    let files: Vec<_> = files.collect();
+    let (documents, left_out) = packed(&files, args.include_secrets)?;
+    let (mut loaded, resolved) = resolved(common, args, files).await?;
     let mut images = images(&mut loaded.documents, args.include_secrets)?;
     find_hosts(&mut images, &resolved);
     Ok(BundleContent {
@@ -180,9 +183,8 @@ async fn resolved(
         };
         Ok((loaded, resolved))
     };
-    let (loaded, resolved) = off_runtime(read)
-        .await?
-        .map_err(work::diagnostics_problem)?;
+    let read: Result<_, Diagnostics> = off_runtime(read).await?;
+    let (loaded, resolved) = read?;
     output::diagnostics(&loaded.warnings);
     Ok((loaded, resolved))
 }

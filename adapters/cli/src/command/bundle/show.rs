@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use vsiflow_file::load_text;
 use vsiflow_image::bundle::Bundle;
 
-use super::opened::{check_signature, open, unfit};
 use crate::{
     args::{BundleShowArgs, OutputFormat},
+    bundle_file::{check_signature, open, unfit},
     exit::{CommandOutcome, Exit},
     output,
     work::off_runtime,

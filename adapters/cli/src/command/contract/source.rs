@@ -5,10 +5,7 @@ use std::{io::Read as _, path::Path};
 use vsiflow_workflows::spec::documents;
 use zeroize::Zeroizing;
 
-use crate::{
-    exit::{Exit, ExitProblem},
-    work,
-};
+use crate::exit::{Exit, ExitProblem};
 
 /// The largest file that is read, in bytes: a contract or a key has a few kilobytes.
 const FILE_MAX: u64 = 8 * 1024 * 1024;
@@ -67,7 +64,7 @@ fn is_manifest(bytes: &[u8]) -> bool {
 }
 
 fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitProblem> {
-    let loaded = vsiflow_file::load_text(name, bytes).map_err(work::diagnostics_problem)?;
+    let loaded = vsiflow_file::load_text(name, bytes)?;
     let has_one = |vsi: &&documents::Document<vsiflow_workflows::spec::VsiSpec>| {
         let guest = vsi.spec.guest.as_ref();
         guest.is_none_or(|guest| guest.contract.is_some())

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
+use vsiflow_api::SentDocuments;
 use vsiflow_workflows::{
     fleet::{ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions},
     placement::{OpenRequest, PlacementHost},
@@ -20,7 +21,7 @@ use super::{hand_over_id, journal_of_host, reports};
 use crate::{
     compose::database,
     exit::{Exit, ExitProblem},
-    shards::{ask::ForwardedCommand, journal_holder::JournalHolder, local_documents},
+    shards::{journal_holder::JournalHolder, local_documents},
 };
 
 /// How long a choice waits for journals that have no holder, or that do not act on their hosts yet.
@@ -34,8 +35,8 @@ const NO_HOST: &str = "VSI0737";
 pub(in crate::shards) struct Choice<'a> {
     pub(in crate::shards) holder: &'a Arc<JournalHolder>,
     pub(in crate::shards) id: &'a str,
-    /// The command, sent to the journals with the request for a report.
-    pub(in crate::shards) command: &'a ForwardedCommand,
+    /// The documents, sent to the journals with the request for a report: they may describe hosts.
+    pub(in crate::shards) documents: Option<&'a SentDocuments>,
     pub(in crate::shards) by: By,
     pub(in crate::shards) resolved: &'a Resolved,
     /// Whether the choice is recorded, or only shown.
@@ -203,7 +204,13 @@ impl Choice<'_> {
             (
                 *journal,
                 questions,
-                Box::pin(reports::ask(self.holder, *journal, self.command, questions)).await,
+                Box::pin(reports::ask(
+                    self.holder,
+                    *journal,
+                    questions,
+                    self.documents,
+                ))
+                .await,
             )
         });
         let mut reports = JournalReports::default();

@@ -17,51 +17,73 @@ mod reports;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use vsiflow_api::{ForwardedAnswer, JournalPart};
+use vsiflow_engine::{executor::By, model::Text};
 use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 
 pub(super) use self::{attempt::Choice, reports::used_elsewhere};
 use super::{
     DECIDES,
-    ask::{self, CommandAnswer, CommandPart, ForwardedCommand},
-    front::documents::read,
+    api::ApiAnswer,
+    ask::{self, CommandPart, ForwardedCommand, ForwardedDocuments},
     journal_holder::JournalHolder,
     local_documents, networks,
-    remote_problem::unreadable,
-    report, snapshots,
+    remote_problem::{RemoteProblem, unknown},
+    snapshots,
 };
-use crate::{
-    actor,
-    args::{Cli, CliCommand},
-    compose::database,
-    exit::{Exit, ExitProblem},
-    output,
-};
+use crate::{compose::database, daemon::api_problem, documents, exit::ExitProblem};
 
-/// Chooses hosts for documents, and has every journal that they concern do its part.
-///
-/// # Errors
-/// VSI0763; VSI0737 and similar codes, in which case nothing was handed over.
+/// The answers of the journals that documents concern, or why nothing was decided.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DecidedAnswer {
+    pub(super) outcome: Result<Vec<JournalPart>, RemoteProblem>,
+}
+
+impl DecidedAnswer {
+    /// The answer if it is not known what a process that ended has decided.
+    pub(super) fn lost() -> Self {
+        Self {
+            outcome: Err(RemoteProblem::of(&unknown())),
+        }
+    }
+}
+
+/// Chooses hosts for documents, and has every journal that they concern do its part. If nothing was decided, as for VSI0763
+/// or VSI0737, nothing was handed over.
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
-    command: &ForwardedCommand,
-    cli: &Cli,
-) -> Result<Exit, ExitProblem> {
-    let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
-    let mut resolved = Box::pin(read(&cli.common, &sources)).await?;
+    work: &ForwardedDocuments,
+) -> DecidedAnswer {
+    let decided = Box::pin(decided(holder, id, work)).await;
+    DecidedAnswer {
+        outcome: decided.map_err(|problem| RemoteProblem::of(&problem)),
+    }
+}
+
+async fn decided(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    work: &ForwardedDocuments,
+) -> Result<Vec<JournalPart>, ExitProblem> {
+    let named = documents::named_host(&work.documents)?;
+    let read = documents::resolved(&work.documents, named, None).await?;
+    let mut resolved = read.resolved;
     local_documents::refuse_shared(&resolved)?;
-    let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
-    if records && !resolved.quotas.is_empty() {
+    if work.reason.is_some() && !resolved.quotas.is_empty() {
         note_limits(holder, &resolved).await?;
     }
     let choice = Choice {
         holder,
         id,
-        command,
-        by: actor::by(&cli.common.reason),
+        documents: Some(&work.documents),
+        by: By {
+            actor: work.request.actor.clone(),
+            reason: Text::new(work.reason.as_deref().unwrap_or_default()),
+        },
         resolved: &resolved,
-        records,
+        records: work.reason.is_some(),
     };
     let chosen = Box::pin(choice.made()).await?;
     put_hosts(&mut resolved, &chosen);
@@ -81,39 +103,41 @@ pub(super) async fn decide(
     } else if !resolved.quotas.is_empty() || !resolved.types.is_empty() {
         journals.insert(DECIDES);
     }
+    let part = CommandPart::HandedOver(chosen, work.request.clone());
     let command = ForwardedCommand {
-        part: CommandPart::HandedOver(chosen),
-        ..command.clone()
+        actor: work.request.actor.clone(),
+        ..ForwardedCommand::of_engine(part)
     };
-    let handed = Box::pin(hand_over_to(holder, id, journals, &command)).await;
-    if !makes_members || handed != Exit::Done {
-        return Ok(handed);
-    }
+    let mut parts = Box::pin(parts_of(holder, id, journals, &command)).await;
     // A pool or a group makes members as soon as it is recorded, so their journals must know the hosts
     // before.
-    let last = Box::pin(hand_over_to(
-        holder,
-        id,
-        BTreeSet::from([DECIDES]),
-        &command,
-    ))
-    .await;
-    Ok(handed.max(last))
+    if makes_members && parts.iter().all(is_done) {
+        let of_journal_0 = parts_of(holder, id, BTreeSet::from([DECIDES]), &command);
+        parts.extend(Box::pin(of_journal_0).await);
+    }
+    Ok(parts)
 }
 
-/// Has these journals do their parts, and prints their output.
-async fn hand_over_to(
+fn is_done(part: &JournalPart) -> bool {
+    part.answer.as_ref().is_ok_and(ForwardedAnswer::is_success)
+}
+
+/// Has these journals do their parts.
+async fn parts_of(
     holder: &JournalHolder,
     id: &str,
     journals: BTreeSet<u16>,
     command: &ForwardedCommand,
-) -> Exit {
-    let handing = journals
-        .into_iter()
-        .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, command));
-    let all = futures::future::join_all(handing).await;
-    let all = all.into_iter();
-    output::worst(all.map(|answered| answered.and_then(|answer| answer.print())))
+) -> Vec<JournalPart> {
+    let handing = journals.into_iter().map(|journal| async move {
+        let answer = hand_over::<ApiAnswer>(holder, id, journal, command).await;
+        let answer = answer.and_then(ApiAnswer::into_answer);
+        JournalPart {
+            journal,
+            answer: answer.map_err(|problem| api_problem(&problem)),
+        }
+    });
+    futures::future::join_all(handing).await
 }
 
 /// Records that nothing may use these namespaces any more without journal 0, because they get a

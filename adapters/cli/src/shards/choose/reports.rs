@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::timeout;
+use vsiflow_api::SentDocuments;
 use vsiflow_workflows::fleet::{ObjectUsage, ReportQuestions};
 
 use crate::{
@@ -20,18 +21,16 @@ const BEGIN: Duration = Duration::from_secs(10);
 /// How long a report may take.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// Asks a journal for a report on the objects of a command.
+/// Asks a journal for a report on the objects of documents.
 pub(super) async fn ask(
     holder: &JournalHolder,
     journal: u16,
-    command: &ForwardedCommand,
     questions: &ReportQuestions,
+    documents: Option<&SentDocuments>,
 ) -> Result<ReportAnswer, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
-    let command = ForwardedCommand {
-        part: CommandPart::Report(questions.clone()),
-        ..command.clone()
-    };
+    let part = CommandPart::Report(questions.clone(), documents.cloned());
+    let command = ForwardedCommand::of_engine(part);
     let id = ask::id();
     let request = (id.as_str(), journal);
     ask::send(set, sealer, request, &command, true, Some(&holder.held)).await?;
@@ -54,9 +53,8 @@ pub(in crate::shards) async fn used_elsewhere(
         namespaces: namespaces.clone(),
         ..ReportQuestions::default()
     };
-    let command = ForwardedCommand::of_engine(CommandPart::Own);
     let others = (0..holder.shard.set().journals()).filter(|journal| *journal != DECIDES);
-    let reports = others.map(|journal| ask(holder, journal, &command, &questions));
+    let reports = others.map(|journal| ask(holder, journal, &questions, None));
     let mut taken = Vec::new();
     for answered in futures::future::try_join_all(reports).await? {
         taken.extend(answered.outcome.map_err(|outcome| outcome.problem())?.taken);

@@ -61,7 +61,6 @@ async fn decided(
     asked_for: &StoredRequest,
 ) -> Result<MembersAnswer, ExitProblem> {
     let resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
-    let question = ForwardedCommand::of_engine(CommandPart::Own);
     let by = By {
         actor: Actor::Engine,
         reason: Text::new("a custom resource asks for it"),
@@ -69,7 +68,7 @@ async fn decided(
     let choice = Choice {
         holder,
         id,
-        command: &question,
+        documents: None,
         by,
         resolved: &resolved,
         records: true,

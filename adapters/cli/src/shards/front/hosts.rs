@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use vsiflow_api::SentDocuments;
 use vsiflow_workflows::spec::LabelSelector;
 
 use super::routing::NamedHost;
@@ -14,7 +15,7 @@ use crate::{
         SetPlace,
         ask::{self, CommandPart, forwarded},
     },
-    work::{self, CommandDocuments},
+    work,
 };
 
 /// Has the journal of a host run a command. A host that belongs to no journal yet is assigned to
@@ -27,8 +28,8 @@ pub(super) async fn of_host(
 ) -> Result<Exit, ExitProblem> {
     let sealer = journal_key::needed().await?;
     let (documents, journal) = if host.files.is_empty() && cli.common.host.is_none() {
-        let journal = known(&cli.common, place, None, host.name).await?;
-        (CommandDocuments::default(), journal)
+        let journal = known(&cli.common, place, host.name).await?;
+        (SentDocuments::default(), journal)
     } else {
         let documents = work::gather(host.files, false).await?;
         let settings = work::one_host(&cli.common, host.files);
@@ -36,7 +37,7 @@ pub(super) async fn of_host(
         let journal = place.set.assign(&settings.id()).await;
         (documents, journal.map_err(database::problem)?)
     };
-    let command = forwarded(cli, &documents.files, CommandPart::Own);
+    let command = forwarded(cli, documents.files, CommandPart::Own);
     ask::ask(&place.set, &sealer, journal, &command, repeatable).await
 }
 
@@ -56,7 +57,7 @@ pub(super) async fn of_hosts(
         let remedy = "`vsiflow get host` lists the labels";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     }
-    let command = forwarded(cli, &[], CommandPart::Own);
+    let command = forwarded(cli, Vec::new(), CommandPart::Own);
     let asking = found
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &command, true));
@@ -74,37 +75,24 @@ async fn labelled(apps: &[App], labels: &LabelSelector) -> Result<BTreeSet<u16>,
     Ok(found)
 }
 
-/// The journal of a host that the set knows, by label or by name, or of its only host.
-pub(super) async fn known(
-    common: &Common,
-    place: &SetPlace,
-    target: Option<(&str, &str)>,
-    name: Option<&str>,
-) -> Result<u16, ExitProblem> {
+/// The journal of a host that the set knows by its name, or of its only host.
+async fn known(common: &Common, place: &SetPlace, name: Option<&str>) -> Result<u16, ExitProblem> {
     let apps = place.open_all_to_read(common).await?;
-    let found = Box::pin(journal(&apps, target, name)).await;
+    let found = Box::pin(journal(&apps, name)).await;
     App::end(apps, ()).await;
     found
 }
 
-async fn journal(
-    apps: &[App],
-    target: Option<(&str, &str)>,
-    name: Option<&str>,
-) -> Result<u16, ExitProblem> {
+async fn journal(apps: &[App], name: Option<&str>) -> Result<u16, ExitProblem> {
     let mut found = Vec::new();
     for (journal, app) in (0..).zip(apps) {
         let hosts = app.fleet.hosts();
-        let names: Vec<_> = match (target, name) {
-            (Some((key, value)), _) => {
-                let labelled = hosts.labelled(key, value).into_iter();
-                labelled.map(|host| host.id()).collect()
-            }
-            (None, Some(name)) => {
+        let names: Vec<_> = match name {
+            Some(name) => {
                 let known = hosts.settings(name).into_iter();
                 known.map(|host| host.id()).collect()
             }
-            (None, None) => {
+            None => {
                 let known = hosts.list().await?.into_iter();
                 known.map(|host| host.name).collect()
             }
@@ -113,7 +101,7 @@ async fn journal(
     }
     match found.as_slice() {
         [(_, journal)] => Ok(*journal),
-        [] => Err(no_host(target, name)),
+        [] => Err(no_host(name)),
         several => {
             let names: Vec<_> = several.iter().map(|(host, _)| host.as_str()).collect();
             let message = format!("it may be on several hosts: {}", names.join(", "));
@@ -123,12 +111,8 @@ async fn journal(
     }
 }
 
-pub(super) fn no_host(target: Option<(&str, &str)>, name: Option<&str>) -> ExitProblem {
-    let meant = match (target, name) {
-        (Some((key, value)), _) => format!(" with the label {key}={value}"),
-        (None, Some(name)) => format!(" by the name {name}"),
-        (None, None) => String::new(),
-    };
+pub(super) fn no_host(name: Option<&str>) -> ExitProblem {
+    let meant = name.map_or_else(String::new, |name| format!(" by the name {name}"));
     let message = format!("no host is known{meant}");
     let remedy = "`vsiflow get host` lists the hosts of the set; a new one is made known by a document that names it";
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)

@@ -3,16 +3,12 @@
 //!
 //! - [`routing`]: which journals each command concerns, and how.
 //! - [`objects`]: finds the journals of a command's objects, and reduces the command to one journal's part.
-//! - [`documents`]: commands on documents.
-//! - [`creating`]: VSIs that a command line describes.
 //! - [`hosts`]: commands on one host, which its journal runs.
 //!
 //! A command on objects of several journals succeeds or fails in each of them separately, and each result is
 //! reported. All names are looked up in the whole set first, so that a typing error changes nothing. A
 //! confirmation is asked once, here.
 
-mod creating;
-pub(super) mod documents;
 mod hosts;
 pub(super) mod objects;
 pub(super) mod routing;
@@ -169,27 +165,23 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         CommandRoute::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
         CommandRoute::LooksAt(objects) => return with_viewed(&cli, &place, &objects).await,
         CommandRoute::Acts(objects, repeatable) => {
-            let command = forwarded(&cli, &[], CommandPart::Own);
+            let command = forwarded(&cli, Vec::new(), CommandPart::Own);
             Box::pin(acts((&cli, command), &place, &objects, repeatable)).await?
         }
         CommandRoute::ActsEverywhere(repeatable) => {
             let sealer = journal_key::needed().await?;
-            let command = forwarded(&cli, &[], CommandPart::Own);
+            let command = forwarded(&cli, Vec::new(), CommandPart::Own);
             ask::ask_all(&place.set, &sealer, &command, repeatable).await
         }
         CommandRoute::Decides(repeatable) => {
             let sealer = journal_key::needed().await?;
-            let command = forwarded(&cli, &[], CommandPart::Own);
+            let command = forwarded(&cli, Vec::new(), CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &command, repeatable).await?
         }
-        CommandRoute::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
         CommandRoute::OfHost(host, repeatable) => {
             Box::pin(hosts::of_host(&cli, host, repeatable, &place)).await?
         }
         CommandRoute::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
-        CommandRoute::Documents(sources) => {
-            Box::pin(documents::documents(&cli, &place, &sources)).await?
-        }
         CommandRoute::Refused(why) => return Err(refused(&place, why)),
     };
     Ok(Routed::Answered(exit))

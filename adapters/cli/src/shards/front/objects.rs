@@ -71,7 +71,7 @@ pub(in crate::shards) async fn by_journal<'n>(
         if let Some(host) = name.strip_prefix(HOST) {
             let journal = place.set.journal_of(host).await;
             let journal = journal.map_err(database::problem)?;
-            let journal = journal.ok_or_else(|| hosts::no_host(None, Some(host)))?;
+            let journal = journal.ok_or_else(|| hosts::no_host(Some(host)))?;
             found.entry(journal).or_default().push(name.clone());
             continue;
         }

@@ -7,8 +7,8 @@ use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, EventOffset, HostCommand, ImageCommand,
-        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, Sources, TokenCommand,
-        TracesCommand, kind_and_names, without_kind,
+        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, TokenCommand, TracesCommand,
+        kind_and_names, without_kind,
     },
     work::{GROUP, POOL, QUOTA, SNAPSHOT, SelectedObjects},
 };
@@ -27,10 +27,6 @@ pub(super) enum CommandRoute<'a> {
     ActsEverywhere(bool),
     /// Runs in journal 0; whether it may be repeated.
     Decides(bool),
-    /// Journal 0 decides about these documents, and each journal does its part.
-    Documents(Sources),
-    /// Makes VSIs that the command line describes, in the journal of a host.
-    Creates(&'a CreateArgs),
     /// Runs in the journal of the host; whether it may be repeated.
     OfHost(NamedHost<'a>, bool),
     /// Runs in the journals of the hosts with these labels; may be repeated.
@@ -78,9 +74,7 @@ pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
         }
         CliCommand::Describe(args) => named(&args.namespace, args.names()),
         CliCommand::History(args) => named(&args.namespace, args.names()),
-        CliCommand::Diff(args) if !args.files.is_empty() => {
-            CommandRoute::Documents(Sources::of(&args.files))
-        }
+        CliCommand::Diff(args) if !args.files.is_empty() => CommandRoute::Looks,
         CliCommand::Diff(args) => named(&args.namespace, vec![args.name()]),
         CliCommand::Logs(args) if args.words.is_empty() => {
             CommandRoute::LooksAt(Objects::Selected(SelectedObjects {
@@ -116,13 +110,7 @@ pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
 /// The route of a command that changes something.
 fn change(command: &CliCommand) -> CommandRoute<'_> {
     match command {
-        CliCommand::Apply(args) if args.prune.prune => {
-            CommandRoute::Refused("--prune would have to see all journals at one moment")
-        }
-        CliCommand::Apply(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
-        CliCommand::Apply(args) => CommandRoute::Documents(args.sources.clone()),
-        CliCommand::Plan(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
-        CliCommand::Plan(args) => CommandRoute::Documents(args.sources.clone()),
+        CliCommand::Apply(_) | CliCommand::Plan(_) => CommandRoute::Looks,
         CliCommand::Delete(_) => CommandRoute::Looks,
         CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => CommandRoute::Looks,
         CliCommand::Pause(_) | CliCommand::Unpause(_) => CommandRoute::Looks,
@@ -193,17 +181,14 @@ fn image(command: &ImageCommand) -> CommandRoute<'_> {
     }
 }
 
-/// Runs in the journal of the host, or of the snapshot.
+/// Runs in the journal of the snapshot, if it is made from one.
 fn create(args: &CreateArgs) -> CommandRoute<'_> {
     match &args.from {
         Some(snapshot) => CommandRoute::Acts(
             Objects::Named(&args.namespace, vec![snapshot_named(snapshot)]),
             false,
         ),
-        None if !args.files.is_empty() => CommandRoute::Refused(
-            "hosts of files are added by `apply`, together with the VSI's document",
-        ),
-        None => CommandRoute::Creates(args),
+        None => CommandRoute::Looks,
     }
 }
 
@@ -252,8 +237,6 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
         CommandRoute::Acts(..)
             | CommandRoute::ActsEverywhere(_)
             | CommandRoute::Decides(_)
-            | CommandRoute::Documents(_)
-            | CommandRoute::Creates(_)
             | CommandRoute::OfHost(..)
             | CommandRoute::OfHosts(_)
     )

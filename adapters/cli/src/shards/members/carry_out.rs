@@ -100,11 +100,10 @@ async fn chosen(
     if resolved.vsis.is_empty() {
         return Ok(resolved);
     }
-    let question = ForwardedCommand::of_engine(CommandPart::Own);
     let choice = Choice {
         holder,
         id,
-        command: &question,
+        documents: None,
         by: by(&asked_for.pool),
         resolved: &resolved,
         records: true,

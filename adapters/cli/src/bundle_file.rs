@@ -7,15 +7,15 @@ use vsiflow_image::{
     bundle::{Bundle, BundleError},
 };
 
-use super::super::audit;
 use crate::{
     exit::{Exit, ExitProblem},
+    key_file::public_key,
     off_runtime::off_runtime,
     user_file::unreadable,
 };
 
 /// Opens a bundle and checks everything except the images and the signature.
-pub(super) async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
+pub(crate) async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
     let file = path.to_owned();
     let opened = off_runtime(move || {
         let file = Folders::Any.open(&file).map_err(|error| match error {
@@ -29,12 +29,12 @@ pub(super) async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
 }
 
 /// Checks the signature of a bundle.
-pub(super) async fn check_signature(
+pub(crate) async fn check_signature(
     path: &Path,
     bundle: &Bundle<File>,
     key: &Path,
 ) -> Result<(), ExitProblem> {
-    let key = audit::public_key(key).await?;
+    let key = public_key(key).await?;
     let shown = path.display().to_string();
     if bundle.seal().signer().is_none() {
         let remedy = "ask for a signed bundle: `vsiflow bundle create --sign-key FILE`";
@@ -48,7 +48,7 @@ pub(super) async fn check_signature(
 }
 
 /// The error for a bundle that cannot be used.
-pub(super) fn unfit(path: &Path, error: &BundleError) -> ExitProblem {
+pub(crate) fn unfit(path: &Path, error: &BundleError) -> ExitProblem {
     let (code, remedy) = match error {
         BundleError::Malformed(_) => (
             "VSI0321",

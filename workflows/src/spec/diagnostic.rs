@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
-use vsiflow_workflows::spec::ProblemCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ProblemCode;
 
 /// How bad a diagnostic is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DiagnosticSeverity {
     /// No document is applied.
@@ -16,13 +18,13 @@ pub enum DiagnosticSeverity {
 }
 
 /// An error or a warning about a file. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: DiagnosticSeverity,
     /// The error code, `VSI0601` to `VSI0610`.
-    pub code: &'static str,
+    pub code: String,
     /// The file as the user named it; `standard input` for `-`.
     pub file: String,
     /// The line number, from 1.
@@ -47,7 +49,7 @@ pub struct Diagnostic {
 }
 
 /// A line of a file, with secrets replaced by `<hidden>`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Snippet {
     /// The line's text.
@@ -68,7 +70,7 @@ impl Diagnostic {
     ) -> Self {
         Self {
             severity: DiagnosticSeverity::Error,
-            code: code.as_str(),
+            code: code.as_str().to_owned(),
             file: file.to_owned(),
             line: None,
             column: None,
