@@ -94,8 +94,8 @@ pub use self::{
         DocumentNotes, DocumentedChange, Foreseen, ForeseenWork, PrunedObject, UnusedNetwork,
     },
     documents::{
-        BundleFile, DocumentUse, DocumentWork, JournalPart, NoDocuments, Preparation,
-        ReadDocuments, SentDocuments, SentFile, SetAnswer, SetWork,
+        BundleFile, DocumentUse, DocumentWork, EarlierState, JournalPart, NoDocuments, Preparation,
+        ReadDocuments, SentDocuments, SentFile, SetAnswer, SetWork, SnapshotCopies,
     },
     events::{DrawnObject, EventsRequest, GraphRequest},
     maintenance::{HostAct, MaintainHostRequest},

@@ -49,16 +49,20 @@ impl ServiceRequest for ApplyRequest {
 
     fn is_repeatable(&self) -> bool {
         // It would refuse what it has made itself.
-        !self.only_new
+        !self.only_new && !self.documents.is_relative()
     }
 
     async fn answer(self, api: &Api, caller: &Caller) -> Result<ActAnswer, Problem> {
         if let Some(set) = api.set() {
             return self.answer_of_set(Arc::clone(set).as_ref(), caller).await;
         }
+        let turn = api.turns().command(caller).await?;
         let (api, caller) = (api.clone(), caller.clone());
         // What is recorded is also begun, if the caller waits for the answer or not.
-        let applying = tokio::spawn(async move { Box::pin(self.applied(&api, &caller)).await });
+        let applying = tokio::spawn(async move {
+            let _turn = turn;
+            Box::pin(self.applied(&api, &caller)).await
+        });
         applying
             .await
             .unwrap_or_else(|error| Err(Problem::defect(&error)))
@@ -74,9 +78,8 @@ impl DocumentRequest for ApplyRequest {
         Some(&self.reason)
     }
 
-    fn refused_in_a_set(&self) -> Option<&'static str> {
-        let prunes = "--prune would have to see all journals at one moment";
-        self.prune.is_some().then_some(prunes)
+    fn prunes(&self) -> bool {
+        self.prune.is_some()
     }
 }
 
@@ -125,6 +128,7 @@ impl ApplyRequest {
             ..ActAnswer::default()
         };
         for (journal, answer) in parts.answers {
+            merged.notes.add(answer.notes);
             let objects = answer.objects.into_iter();
             merged.objects.extend(objects.map(|object| ActedObject {
                 journal: Some(journal),

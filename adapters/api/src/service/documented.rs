@@ -128,6 +128,9 @@ pub struct DocumentNotes {
     /// Objects that were not packed into the bundle, since they hold secrets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_packed: Vec<String>,
+    /// The generation of a VSI that an earlier desired state is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// Objects that are pruned, or would be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pruned: Vec<PrunedObject>,
@@ -137,6 +140,11 @@ impl DocumentNotes {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Adds what a journal of a set says of its own objects.
+    pub(super) fn add(&mut self, of_journal: Self) {
+        self.generation = self.generation.or(of_journal.generation);
     }
 
     /// The notes on documents that were resolved.

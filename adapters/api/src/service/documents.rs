@@ -22,8 +22,9 @@ use vsiflow_workflows::{
 
 use super::{
     ServiceRequest,
-    acted::{ActEffect, ActedObject},
+    acted::{ActEffect, ActedObject, journal_of},
     documented::{DocumentNotes, DocumentedChange, PrunedObject, shown},
+    reading::default_namespace,
 };
 use crate::{
     Caller, ForwardedAnswer, ForwardedRequest, JournalSet, Problem, commands::base64_bytes,
@@ -52,6 +53,33 @@ pub struct BundleFile {
     pub verify_key: Option<PathBuf>,
 }
 
+/// The desired state that a VSI had before, instead of documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierState {
+    /// The namespace, unless the name has one.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The VSI.
+    pub name: String,
+    /// The generation; none for the newest one that differs from the present desired state.
+    #[serde(default)]
+    pub generation: Option<u64>,
+}
+
+/// New VSIs with the disks of a snapshot, instead of documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotCopies {
+    /// The namespace, unless the snapshot's name has one.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The snapshot.
+    pub snapshot: String,
+    /// The names of the new VSIs.
+    pub names: Vec<String>,
+}
+
 /// Documents, and what they are to be read with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -60,6 +88,10 @@ pub struct SentDocuments {
     pub files: Vec<SentFile>,
     /// The bundle whose documents come before those of the files.
     pub bundle: Option<BundleFile>,
+    /// An earlier state of a VSI, without any files.
+    pub earlier: Option<EarlierState>,
+    /// New VSIs with the disks of a snapshot, without any files.
+    pub copies: Option<SnapshotCopies>,
     /// The caller's directory that the files are in, if that is the only one that was named.
     pub directory: Option<Directory>,
     /// The host to use instead of the documents' host settings, as `--host` takes it.
@@ -72,6 +104,23 @@ pub struct SentDocuments {
     pub pool: Option<String>,
     /// How many bytes a second are uploaded to a host, instead of what its settings say.
     pub upload_limit: Option<u64>,
+}
+
+impl SentDocuments {
+    /// The namespace and the name of the recorded object that is meant instead of files.
+    fn recorded_object(&self) -> Option<(&str, String)> {
+        if let Some(earlier) = &self.earlier {
+            return Some((&earlier.namespace, earlier.name.clone()));
+        }
+        let copies = self.copies.as_ref()?;
+        let snapshot = ObjectKind::Snapshot.word();
+        Some((&copies.namespace, format!("{snapshot}/{}", copies.snapshot)))
+    }
+
+    /// Whether a recorded object says what is meant, and what is asked once differs from what is asked again.
+    pub(super) fn is_relative(&self) -> bool {
+        self.earlier.is_some() || self.copies.is_some()
+    }
 }
 
 /// What documents are read for.
@@ -245,8 +294,19 @@ pub(super) trait DocumentRequest: ServiceRequest {
     /// Why, if it records something.
     fn records(&self) -> Option<&str>;
 
+    /// Whether objects without a document are deleted.
+    fn prunes(&self) -> bool;
+
     /// What a set of journals does not do; `None` if nothing of the request is that.
-    fn refused_in_a_set(&self) -> Option<&'static str>;
+    fn refused_in_a_set(&self) -> Option<&'static str> {
+        if self.prunes() {
+            Some("--prune would have to see all journals at one moment")
+        } else if self.documents().bundle.is_some() {
+            Some("a bundle is on the machine of one journal")
+        } else {
+            None
+        }
+    }
 }
 
 /// The work of a set of journals.
@@ -298,9 +358,20 @@ pub(super) async fn answers_of_set<R: DocumentRequest>(
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         return Err(Problem::new(status, "VSI0764", detail, remedy));
     }
+    let forwarded = ForwardedRequest::asking(request, caller)?;
+    if let Some((namespace, name)) = request.documents().recorded_object() {
+        let fleets = set.fleets().await?;
+        let journal = journal_of(set, &fleets, namespace, &name).await?;
+        let answer = set.answer(journal, forwarded).await?.answer_to::<R>()?;
+        return Ok(PartAnswers {
+            notes: DocumentNotes::default(),
+            answers: vec![(journal, answer)],
+            problems: Vec::new(),
+        });
+    }
     let work = SetWork {
         documents: request.documents(),
-        request: ForwardedRequest::asking(request, caller)?,
+        request: forwarded,
         reason: request.records().map(str::to_owned),
     };
     let SetAnswer { notes, parts } = set.carry_out(work).await?;

@@ -77,6 +77,7 @@ impl ServiceRequest for PlanRequest {
                 ..PlannedDocuments::default()
             };
             for (journal, answer) in parts.answers {
+                merged.notes.add(answer.notes);
                 let objects = answer.objects.into_iter();
                 merged.objects.extend(objects.map(|object| ActedObject {
                     journal: Some(journal),
@@ -99,9 +100,8 @@ impl DocumentRequest for PlanRequest {
         None
     }
 
-    fn refused_in_a_set(&self) -> Option<&'static str> {
-        let prunes = "--prune would have to see all journals at one moment";
-        self.prune.is_some().then_some(prunes)
+    fn prunes(&self) -> bool {
+        self.prune.is_some()
     }
 }
 

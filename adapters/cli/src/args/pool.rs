@@ -98,11 +98,6 @@ impl RollbackArgs {
         let (kind, names) = kind_and_names(&self.words);
         (kind, names.into_iter().next().unwrap_or_default())
     }
-
-    /// Whether it names a pool.
-    pub(crate) fn is_of_pool(&self) -> bool {
-        self.kind_and_name().0 == ObjectKind::Pool
-    }
 }
 
 /// `cordon` and `uncordon`.

@@ -1,7 +1,7 @@
 //! `rollback`: returns a VSI to its previous desired state, or a pool to its previous template.
 
 use async_trait::async_trait;
-use vsiflow_api::{PlanRequest, RollbackPoolRequest};
+use vsiflow_api::{ApplyRequest, EarlierState, PlanRequest, RollbackPoolRequest, SentDocuments};
 
 use super::{
     acting::{self, Acted, Action, ActionReport, FollowUp, Turn},
@@ -9,11 +9,9 @@ use super::{
 };
 use crate::{
     args::{Common, ObjectKind, RollbackArgs},
-    compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    service::ServiceSession,
-    shards::local_documents,
+    service::{self, ServiceSession},
 };
 
 pub(super) async fn run(common: &Common, args: RollbackArgs) -> CommandOutcome {
@@ -26,35 +24,45 @@ pub(super) async fn run(common: &Common, args: RollbackArgs) -> CommandOutcome {
 }
 
 async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let earlier = app
-        .fleet
-        .vsis()
-        .earlier(&args.namespace, name, args.to)
-        .await?;
-    let generation = earlier.generation;
-    let namespaces = local_documents::namespaces(&earlier.resolved);
-    let session = ServiceSession::with_state(app.clone(), common, earlier.resolved);
-    let planned = session.call(PlanRequest::default()).await?;
+    let documents = |generation| SentDocuments {
+        earlier: Some(EarlierState {
+            namespace: args.namespace.clone(),
+            name: name.to_owned(),
+            generation,
+        }),
+        ..SentDocuments::default()
+    };
+    let plan = PlanRequest {
+        documents: documents(args.to),
+        ..PlanRequest::default()
+    };
+    let planned = service::call(common, plan).await?;
     output::plan::text(&planned);
-    local_documents::refuse_limited(&app, &namespaces).await?;
+    // What was shown, also if something else is asked of the VSI meanwhile.
+    let shown = planned.notes.generation;
+    let generation = shown.unwrap_or_default();
     if args.dry_run {
-        let request = PlanRequest {
+        let dry_run = PlanRequest {
+            documents: documents(shown),
             dry_run: true,
             ..PlanRequest::default()
         };
-        let exit = apply::foresee(&session.call(request).await?)?;
+        let exit = apply::foresee(&service::call(common, dry_run).await?)?;
         let would = if exit == Exit::Done {
             "would go back"
         } else {
             "would not go back yet"
         };
         output::line(&format!("vsi/{name} {would} to generation {generation}"));
-        session.close().await;
         return Ok(exit);
     }
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
-    apply::bring(session, common, args.wait.clone(), None).await
+    let request = ApplyRequest {
+        documents: documents(shown),
+        reason: common.reason.clone(),
+        ..ApplyRequest::default()
+    };
+    apply::carry_out(common, request, args.wait.clone(), None).await
 }
 
 async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use vsiflow_api::{
-    DeleteRequest, DeletionTarget, PlanRestorationRequest, Restoration, RestoreSnapshotRequest,
+    ApplyRequest, DeleteRequest, DeletionTarget, PlanRestorationRequest, Restoration,
+    RestoreSnapshotRequest, SentDocuments, SnapshotCopies,
 };
 use vsiflow_engine::executor::By;
-use vsiflow_workflows::{fleet::SnapshotRequest, spec::Resolved};
+use vsiflow_workflows::fleet::SnapshotRequest;
 
 use super::{
     acting::{self, Action, ActionReport},
@@ -21,8 +22,7 @@ use crate::{
     },
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
-    service::{self, ServiceSession},
+    output, service,
     shards::{local_documents, snapshots},
     work::{self, SNAPSHOT},
 };
@@ -138,20 +138,20 @@ pub(super) async fn create_from(
     args: &CreateArgs,
     snapshot: &str,
 ) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let mut all = Resolved::default();
-    for name in &args.names {
-        let of = app
-            .fleet
-            .snapshots()
-            .new_vsi(&args.namespace, bare(snapshot), name);
-        let of = of.await?;
-        all.vsis.extend(of.vsis);
-        all.data_disks.extend(of.data_disks);
-    }
-    local_documents::refuse_limited(&app, &local_documents::namespaces(&all)).await?;
-    let session = ServiceSession::with_state(app, common, all);
-    apply::bring(session, common, args.wait.clone(), args.output).await
+    let copies = SnapshotCopies {
+        namespace: args.namespace.clone(),
+        snapshot: bare(snapshot).to_owned(),
+        names: args.names.clone(),
+    };
+    let request = ApplyRequest {
+        documents: SentDocuments {
+            copies: Some(copies),
+            ..SentDocuments::default()
+        },
+        reason: common.reason.clone(),
+        ..ApplyRequest::default()
+    };
+    apply::carry_out(common, request, args.wait.clone(), args.output).await
 }
 
 /// `clone`: each part is durable on its own. After a crash the snapshot remains, and `create --from`

@@ -10,7 +10,7 @@ mod read;
 
 use async_trait::async_trait;
 use vsiflow_api::{
-    DocumentNotes, DocumentUse, DocumentWork, Problem, ReadDocuments, SentDocuments,
+    DocumentNotes, DocumentUse, DocumentWork, EarlierState, Problem, ReadDocuments, SentDocuments,
 };
 use vsiflow_engine::executor::By;
 use vsiflow_workflows::{
@@ -63,6 +63,42 @@ impl JournalDocuments {
         }
     }
 
+    /// What is recorded, if the request means that instead of files.
+    async fn recorded(&self, documents: &SentDocuments) -> Result<Option<ReadDocuments>, Problem> {
+        let (mut resolved, mut generation) = (Resolved::default(), None);
+        if let Some(EarlierState {
+            namespace,
+            name,
+            generation: asked_for,
+        }) = &documents.earlier
+        {
+            let earlier = self.app.fleet.vsis().earlier(namespace, name, *asked_for);
+            let earlier = earlier.await?;
+            (resolved, generation) = (earlier.resolved, Some(earlier.generation));
+        } else if let Some(copies) = &documents.copies {
+            for name in &copies.names {
+                let snapshots = self.app.fleet.snapshots();
+                let copy = snapshots.new_vsi(&copies.namespace, &copies.snapshot, name);
+                let copy = copy.await?;
+                resolved.vsis.extend(copy.vsis);
+                resolved.data_disks.extend(copy.data_disks);
+            }
+        } else {
+            return Ok(None);
+        }
+        let namespaces = local_documents::namespaces(&resolved);
+        let permitted = local_documents::refuse_limited(&self.app, &namespaces).await;
+        permitted.map_err(|problem| api_problem(&problem))?;
+        Ok(Some(ReadDocuments {
+            resolved,
+            notes: DocumentNotes {
+                generation,
+                ..DocumentNotes::default()
+            },
+            preparation: None,
+        }))
+    }
+
     /// The host that replaces those of the documents, if the request names one.
     fn host(&self, documents: &SentDocuments) -> Result<Option<HostSettings>, Problem> {
         match &documents.on {
@@ -85,6 +121,9 @@ impl DocumentWork for JournalDocuments {
                 resolved: resolved.clone(),
                 preparation: None,
             });
+        }
+        if let Some(resolved) = self.recorded(documents).await? {
+            return Ok(resolved);
         }
         let host = self.host(documents)?;
         let view = self.app.view().filter(|_| reads_for == DocumentUse::Plan);

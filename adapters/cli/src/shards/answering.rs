@@ -101,7 +101,7 @@ async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Sec
     };
     match &read.part {
         CommandPart::Report(questions, documents) => {
-            let (questions, documents) = (questions.clone(), documents.clone());
+            let (questions, documents) = ((**questions).clone(), documents.as_deref());
             text(&Box::pin(report::report(holder, questions, documents)).await)
         }
         CommandPart::ReportMembers(_) => text(&members::carry_out::report(holder, read).await),

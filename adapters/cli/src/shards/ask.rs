@@ -80,7 +80,7 @@ pub(super) enum CommandPart {
     /// What concerns these of its own objects, out of all that the command names or selects.
     Named(Vec<String>),
     /// Reports on its hosts and objects, also on hosts that only these documents describe, and changes nothing.
-    Report(ReportQuestions, Option<SentDocuments>),
+    Report(Box<ReportQuestions>, Option<Box<SentDocuments>>),
     /// Reports its members of a pool, and changes nothing.
     ReportMembers(MemberQuestions),
     /// Journal 0: decides over all journals what a pool asks for, as it does for documents.

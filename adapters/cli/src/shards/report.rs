@@ -14,7 +14,7 @@ use crate::{documents, exit::ExitProblem};
 pub(super) async fn report(
     holder: &JournalHolder,
     mut questions: ReportQuestions,
-    documents: Option<SentDocuments>,
+    documents: Option<&SentDocuments>,
 ) -> ReportAnswer {
     let quiet = holder.is_quiet_for();
     questions.left_alone = quiet.map(|left| {
@@ -31,13 +31,13 @@ pub(super) async fn report(
 async fn report_of(
     holder: &JournalHolder,
     questions: &ReportQuestions,
-    documents: Option<SentDocuments>,
+    documents: Option<&SentDocuments>,
 ) -> Result<JournalReport, ExitProblem> {
     let resolved = match documents {
         Some(sent) => {
-            let host = documents::named_host(&sent)?;
+            let host = documents::named_host(sent)?;
             // Warnings about documents are reported where all of them are read.
-            documents::resolved(&sent, host, None).await?.resolved
+            documents::resolved(sent, host, None).await?.resolved
         }
         None => Resolved::default(),
     };

@@ -91,12 +91,15 @@ pub(crate) async fn check_before_state(
     documents: &SentDocuments,
 ) -> Result<(), ExitProblem> {
     let is_elsewhere = common.server.is_some() || common.journal()?.is_some();
-    let is_read_later = documents.on.is_some() || documents.bundle.is_some();
-    if is_elsewhere || is_read_later || state_path(common)?.exists() {
+    let are_files = documents.on.is_none() && !documents.files.is_empty();
+    if is_elsewhere || !are_files || state_path(common)?.exists() {
         return Ok(());
     }
-    let host = documents::named_host(documents)?;
-    documents::resolved(documents, host, None).await?;
+    // The site's documents of a bundle need not be whole.
+    if documents.bundle.is_none() {
+        let host = documents::named_host(documents)?;
+        documents::resolved(documents, host, None).await?;
+    }
     Ok(())
 }
 

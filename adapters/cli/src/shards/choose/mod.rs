@@ -188,6 +188,11 @@ pub(super) async fn hand_over<A: DeserializeOwned>(
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
-    ask::send(set, sealer, request, command, true, Some(&holder.held)).await?;
+    let repeatable = match &command.part {
+        CommandPart::HandedOver(_, part) => part.is_repeatable,
+        _ => true,
+    };
+    let by = Some(&*holder.held);
+    ask::send(set, sealer, request, command, repeatable, by).await?;
     ask::answer(set, sealer, request, ask::TIMEOUT).await
 }

@@ -29,7 +29,8 @@ pub(super) async fn ask(
     documents: Option<&SentDocuments>,
 ) -> Result<ReportAnswer, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
-    let part = CommandPart::Report(questions.clone(), documents.cloned());
+    let sent = documents.map(|documents| Box::new(documents.clone()));
+    let part = CommandPart::Report(Box::new(questions.clone()), sent);
     let command = ForwardedCommand::of_engine(part);
     let id = ask::id();
     let request = (id.as_str(), journal);

@@ -6,11 +6,11 @@ use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
 use crate::{
     args::{
-        AuditCommand, CheckArgs, CliCommand, CreateArgs, EventOffset, HostCommand, ImageCommand,
-        InventoryArgs, ObjectKind, OutputFormat, SnapshotCommand, TokenCommand, TracesCommand,
-        kind_and_names, without_kind,
+        AuditCommand, CheckArgs, CliCommand, EventOffset, HostCommand, ImageCommand, InventoryArgs,
+        ObjectKind, OutputFormat, SnapshotCommand, TokenCommand, TracesCommand, kind_and_names,
+        without_kind,
     },
-    work::{GROUP, POOL, QUOTA, SNAPSHOT, SelectedObjects},
+    work::{GROUP, POOL, QUOTA, SelectedObjects},
 };
 
 /// Which journals of a set run a command, and how. A flag says whether the request may be repeated.
@@ -126,17 +126,12 @@ fn change(command: &CliCommand) -> CommandRoute<'_> {
         }
         CliCommand::Token(TokenCommand::Create(_)) => CommandRoute::Decides(false),
         CliCommand::Token(TokenCommand::Revoke { .. }) => CommandRoute::Decides(true),
-        CliCommand::Rollback(args) if args.is_of_pool() => CommandRoute::Looks,
-        CliCommand::Rollback(args) if args.kind_and_name().0 == ObjectKind::Vsi => {
-            let (_, name) = args.kind_and_name();
-            CommandRoute::Acts(Objects::Named(&args.namespace, vec![name]), false)
-        }
+        CliCommand::Rollback(_) | CliCommand::Create(_) => CommandRoute::Looks,
         CliCommand::Snapshot(command) => snapshot(command),
         CliCommand::Clone(args) => CommandRoute::Acts(
             Objects::Named(&args.namespace, vec![args.vsi.clone()]),
             false,
         ),
-        CliCommand::Create(args) => create(args),
         CliCommand::Adopt(args) => of_host(args.on.as_deref(), &args.files, true),
         CliCommand::Host(command) => host(command),
         CliCommand::Image(command) => image(command),
@@ -181,17 +176,6 @@ fn image(command: &ImageCommand) -> CommandRoute<'_> {
     }
 }
 
-/// Runs in the journal of the snapshot, if it is made from one.
-fn create(args: &CreateArgs) -> CommandRoute<'_> {
-    match &args.from {
-        Some(snapshot) => CommandRoute::Acts(
-            Objects::Named(&args.namespace, vec![snapshot_named(snapshot)]),
-            false,
-        ),
-        None => CommandRoute::Looks,
-    }
-}
-
 /// Runs in the journal of the VSI, or of the snapshot.
 fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
     match command {
@@ -201,12 +185,6 @@ fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
         ),
         SnapshotCommand::Restore(_) | SnapshotCommand::Delete(_) => CommandRoute::Looks,
     }
-}
-
-/// The name of a snapshot with its prefix.
-pub(super) fn snapshot_named(name: &str) -> String {
-    let bare = name.strip_prefix(SNAPSHOT).unwrap_or(name);
-    format!("{SNAPSHOT}{bare}")
 }
 
 fn named(namespace: &str, names: Vec<String>) -> CommandRoute<'_> {
